@@ -1,0 +1,313 @@
+"""The Hierarchical Reasoning Model and its relatives behind one config.
+
+- `variant="hrm"`: separate H and L stacks, one-step gradient (Wang et al. 2025, arXiv 2506.21734).
+- `variant="trm"`: one shared stack, gradient through the whole last H cycle
+  (Jolicoeur-Martineau 2025, arXiv 2510.04871).
+- `variant="plain"`: the same blocks once through, no recursion and no carry: the control.
+
+Notable: post-norm without learned scales, no bias outside the Q head, fp32 weights cast to the
+activations' dtype in each product (so bf16 needs no autocast and no loss scaling), positions that
+know about grids, and token mixing by an MLP in place of attention. One call of `HRM` is one
+*segment*; `hrm_lab.act` strings segments together.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+VARIANTS = ("hrm", "trm", "plain")
+POSITIONS = ("none", "learned", "rope", "grid", "axial")
+MIXERS = ("attention", "mlp")
+LOSSES = ("softmax", "stablemax")
+GRADIENTS = ("", "one-step", "last-cycle")
+
+
+@dataclass(frozen=True)
+class HRMConfig:
+    """Shape of one model. `seq_len` counts the puzzle's tokens, without the prefix."""
+
+    vocab_size: int
+    seq_len: int
+    variant: str = "hrm"
+    hidden: int = 128
+    heads: int = 4
+    H_layers: int = 2
+    L_layers: int = 2  # trm: depth of the one shared stack
+    H_cycles: int = 2
+    L_cycles: int = 2
+    gradient: str = ""  # "": one-step for hrm, last-cycle for trm
+    mixer: str = "attention"
+    expansion: float = 4.0
+    inner_multiple: int = 256  # SwiGLU's width is rounded up to a multiple of this (official: 256)
+    mixer_multiple: int = 256  # the same for the token-mixing MLP
+    positions: str = "learned"
+    grid: tuple[int, ...] | None = None  # rows, columns, rows of a box, columns of a box
+    rope_theta: float = 10000.0
+    norm_eps: float = 1e-5
+    num_puzzles: int = 0  # 0: no puzzle embedding
+    prefix: int = 0  # positions that the puzzle embedding takes in front of the sequence
+    puzzle_dim: int = 0  # width of a puzzle embedding, at most prefix * hidden; the rest is zero
+    q_pool: str = "mean"  # what the Q head reads: "mean" over positions, or the "first" (official)
+    loss: str = "softmax"
+    halt_max_steps: int = 8
+    halt_exploration: float = 0.1
+    q_continue: bool = False  # True: the paper's Q-learning target, at the price of a second pass
+
+    def __post_init__(self):
+        for name, known in (("variant", VARIANTS), ("positions", POSITIONS), ("mixer", MIXERS),
+                            ("loss", LOSSES), ("gradient", GRADIENTS), ("q_pool", ("mean", "first"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"HRMConfig.{name}: got {getattr(self, name)!r}, expected one of {', '.join(known)}")
+        unit = 4 if self.positions == "axial" else 2
+        if self.hidden % self.heads or (self.hidden // self.heads) % unit:
+            raise ValueError(f"HRMConfig.hidden: got {self.hidden} with {self.heads} heads, "
+                             f"expected a width per head that is a multiple of {unit}")
+        if self.positions in ("grid", "axial"):
+            if not self.grid or self.grid[0] * self.grid[1] != self.seq_len:
+                raise ValueError(f"HRMConfig.grid: got {self.grid}, expected rows x columns = seq_len ({self.seq_len}) "
+                                 f"for positions={self.positions!r}")
+        if self.num_puzzles and not 0 < self.puzzle_dim <= self.prefix * self.hidden:
+            raise ValueError(f"HRMConfig.puzzle_dim: got {self.puzzle_dim}, "
+                             f"expected 1 to prefix * hidden = {self.prefix * self.hidden}")
+        if self.variant == "plain" and self.halt_max_steps != 1:
+            raise ValueError(f"HRMConfig.halt_max_steps: got {self.halt_max_steps}, "
+                             "expected 1 for the plain transformer, which has no recursion")
+
+    @property
+    def positions_total(self) -> int:
+        return self.prefix + self.seq_len
+
+
+class Linear(nn.Module):
+    """y = x W^T (+ b), LeCun truncated-normal init, weight cast to x's dtype."""
+
+    def __init__(self, fan_in: int, fan_out: int, bias: bool = False):
+        super().__init__()
+        self.weight = nn.Parameter(truncated_normal(fan_out, fan_in, std=fan_in**-0.5))
+        self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate(x)) * up(x)), gate and up in one product (Shazeer 2020, arXiv 2002.05202)."""
+
+    def __init__(self, width: int, expansion: float, multiple: int):
+        super().__init__()
+        inner = -(-round(expansion * width * 2 / 3) // multiple) * multiple
+        self.gate_up = Linear(width, 2 * inner)
+        self.down = Linear(inner, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.down(F.silu(gate) * up)
+
+
+class Attention(nn.Module):
+    """Bidirectional multi-head attention; queries and keys optionally rotated."""
+
+    def __init__(self, hidden: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv = Linear(hidden, 3 * hidden)
+        self.out = Linear(hidden, hidden)
+
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
+        B, T, D = x.shape
+        qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, T, D / heads)
+        if rotation is not None:
+            q, k = rotate(q, *rotation), rotate(k, *rotation)
+        y = F.scaled_dot_product_attention(q, k, v)
+        return self.out(y.transpose(1, 2).reshape(B, T, D))
+
+
+class Block(nn.Module):
+    """Token mixing and SwiGLU, each followed by residual + RMSNorm (post-norm, no learned scale)."""
+
+    def __init__(self, c: HRMConfig):
+        super().__init__()
+        self.eps = c.norm_eps
+        if c.mixer == "attention":
+            self.attention = Attention(c.hidden, c.heads)
+        else:
+            self.mix = SwiGLU(c.positions_total, c.expansion, c.mixer_multiple)
+        self.mlp = SwiGLU(c.hidden, c.expansion, c.inner_multiple)
+
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
+        if hasattr(self, "attention"):
+            x = rms_norm(x + self.attention(x, rotation), self.eps)  # (B, T, D)
+        else:
+            x = x.transpose(1, 2)  # (B, D, T): norm over positions, as in TRM
+            x = rms_norm(x + self.mix(x), self.eps).transpose(1, 2)
+        return rms_norm(x + self.mlp(x), self.eps)
+
+
+class Level(nn.Module):
+    """A stack of blocks; `injection` is added to the state before the first one."""
+
+    def __init__(self, c: HRMConfig, depth: int):
+        super().__init__()
+        self.layers = nn.ModuleList(Block(c) for _ in range(depth))
+
+    def forward(self, z: Tensor, injection: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
+        z = z + injection
+        for layer in self.layers:
+            z = layer(z, rotation)
+        return z
+
+
+class HRM(nn.Module):
+    """One segment of recurrent reasoning: (tokens, z_H, z_L) -> (z_H, z_L, logits, q)."""
+
+    def __init__(self, c: HRMConfig):
+        super().__init__()
+        self.config = c
+        std = c.hidden**-0.5  # embeddings are scaled by sqrt(hidden), so they enter with variance 1
+        self.embed = nn.Parameter(truncated_normal(c.vocab_size, c.hidden, std=std))
+        self.head = Linear(c.hidden, c.vocab_size)
+        self.q_head = Linear(c.hidden, 2, bias=True)
+        with torch.no_grad():  # Q starts near zero: nothing halts before the model has learnt to judge itself
+            self.q_head.weight.zero_()
+            self.q_head.bias.fill_(-5.0)
+        if c.num_puzzles:
+            self.puzzle_embed = nn.Parameter(torch.zeros(c.num_puzzles, c.puzzle_dim))
+        elif c.prefix:
+            self.prefix_embed = nn.Parameter(truncated_normal(c.prefix, c.hidden, std=std))
+        if c.positions == "learned":
+            self.position_embed = nn.Parameter(truncated_normal(c.positions_total, c.hidden, std=std))
+        elif c.positions == "grid":
+            self.grid_embed = nn.Parameter(truncated_normal(sum(grid_sizes(c.grid)), c.hidden, std=std))
+            self.register_buffer("grid_ids", grid_ids(c.grid), persistent=False)  # (T, 3)
+        if c.positions in ("rope", "axial"):
+            cos, sin = rotation_tables(c)
+            self.register_buffer("cos", cos, persistent=False)
+            self.register_buffer("sin", sin, persistent=False)
+        if c.variant != "trm":
+            self.H_level = Level(c, c.H_layers)
+        self.L_level = Level(c, c.L_layers)
+        self.register_buffer("H_init", truncated_normal(c.hidden, std=1.0))
+        self.register_buffer("L_init", truncated_normal(c.hidden, std=1.0))
+
+    def initial_state(self, batch: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        """z_H, z_L for fresh puzzles, each (batch, prefix + T, D)."""
+        shape = (batch, self.config.positions_total, self.config.hidden)
+        return self.H_init.to(dtype).expand(shape), self.L_init.to(dtype).expand(shape)
+
+    def embed_inputs(self, inputs: Tensor, puzzle_ids: Tensor, dtype: torch.dtype) -> Tensor:
+        """(B, T) token ids and (B,) puzzle ids -> (B, prefix + T, D)."""
+        c = self.config
+        x = F.embedding(inputs, self.embed)
+        if c.num_puzzles:
+            p = F.pad(F.embedding(puzzle_ids, self.puzzle_embed), (0, c.prefix * c.hidden - c.puzzle_dim))
+            x = torch.cat((p.view(-1, c.prefix, c.hidden), x), dim=1)
+        elif c.prefix:
+            x = torch.cat((self.prefix_embed.expand(len(x), -1, -1), x), dim=1)
+        if c.positions == "learned":
+            x = math.sqrt(0.5) * (x + self.position_embed)
+        elif c.positions == "grid":
+            where = F.embedding(self.grid_ids, self.grid_embed).sum(1)  # (T, D)
+            x = 0.5 * (x + F.pad(where, (0, 0, c.prefix, 0)))
+        return (math.sqrt(c.hidden) * x).to(dtype)
+
+    def forward(self, inputs: Tensor, puzzle_ids: Tensor, z_H: Tensor, z_L: Tensor):
+        """One segment.
+
+        inputs (B, T) int64, puzzle_ids (B,) int64, z_H and z_L (B, prefix + T, D) without gradient.
+        Returns z_H and z_L (still attached: detach before the next segment), logits (B, T, vocab)
+        and q (B, 2): the halt and continue logits, fp32.
+        """
+        z_H, z_L = self.recur(self.embed_inputs(inputs, puzzle_ids, z_H.dtype), z_H, z_L)
+        return z_H, z_L, self.head(z_H)[:, self.config.prefix:], self.judge(z_H)
+
+    def judge(self, z_H: Tensor) -> Tensor:
+        pooled = z_H.mean(1) if self.config.q_pool == "mean" else z_H[:, 0]
+        return self.q_head(pooled).float()
+
+    def recur(self, x: Tensor, z_H: Tensor, z_L: Tensor, watch=None) -> tuple[Tensor, Tensor]:
+        """The cycles of one segment on embedded input x; `watch(z_H, z_L)` sees the states after each update."""
+        c = self.config
+        rotation = (self.cos.to(x.dtype), self.sin.to(x.dtype)) if c.positions in ("rope", "axial") else None
+        if c.variant == "plain":
+            z_L = self.L_level(torch.zeros_like(x), x, rotation)
+            return self.H_level(torch.zeros_like(x), z_L, rotation), z_L
+        H_level = self.L_level if c.variant == "trm" else self.H_level
+        one_step = c.gradient == "one-step" or (not c.gradient and c.variant == "hrm")
+        grad = torch.is_grad_enabled()
+        for i in range(c.H_cycles):
+            last_cycle = i == c.H_cycles - 1
+            for j in range(c.L_cycles):
+                last_step = j == c.L_cycles - 1
+                with torch.set_grad_enabled(grad and last_cycle and (last_step or not one_step)):
+                    z_L = self.L_level(z_L, z_H + x, rotation)
+                if watch:
+                    watch(z_H, z_L)
+            with torch.set_grad_enabled(grad and last_cycle):
+                z_H = H_level(z_H, z_L, rotation)
+            if watch:
+                watch(z_H, z_L)
+        return z_H, z_L
+
+    def compile_levels(self):
+        """Compile only the level stacks: a third of the time of compiling the whole step, same speed."""
+        self.L_level.compile(dynamic=False)
+        if self.config.variant != "trm":
+            self.H_level.compile(dynamic=False)
+
+
+def rms_norm(x: Tensor, eps: float) -> Tensor:
+    return F.rms_norm(x, x.shape[-1:], eps=eps)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding in half-split form; x (B, heads, T, d), cos and sin (T, d)."""
+    a, b = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-b, a), dim=-1) * sin
+
+
+def rotation_tables(c: HRMConfig) -> tuple[Tensor, Tensor]:
+    """cos and sin, (prefix + T, d): over positions, or over rows and columns (half the planes each)."""
+    d = c.hidden // c.heads
+    if c.positions == "rope":
+        at = torch.arange(c.positions_total, dtype=torch.float32)
+        angles = torch.outer(at, c.rope_theta ** (-torch.arange(0, d, 2, dtype=torch.float32) / d))
+    else:
+        rates = c.rope_theta ** (-torch.arange(0, d, 4, dtype=torch.float32) / d)  # (d / 4,)
+        row, column = grid_ids(c.grid)[:, 0].float(), (grid_ids(c.grid)[:, 1] - c.grid[0]).float()
+        angles = torch.cat((torch.outer(row, rates), torch.outer(column, rates)), dim=1)
+        angles = F.pad(angles, (0, 0, c.prefix, 0))  # the prefix is not turned
+    angles = torch.cat((angles, angles), dim=1)
+    return angles.cos(), angles.sin()
+
+
+def grid_sizes(grid: tuple[int, ...]) -> tuple[int, int, int]:
+    rows, columns, box_rows, box_columns = grid
+    return rows, columns, (rows // box_rows) * (columns // box_columns)
+
+
+def grid_ids(grid: tuple[int, ...]) -> Tensor:
+    """(T, 3): row, column and box of each cell, as indices into one table of `sum(grid_sizes)` rows."""
+    rows, columns, box_rows, box_columns = grid
+    r = torch.arange(rows).repeat_interleave(columns)
+    c = torch.arange(columns).repeat(rows)
+    box = (r // box_rows) * (columns // box_columns) + c // box_columns
+    return torch.stack((r, rows + c, rows + columns + box), dim=1)
+
+
+def truncated_normal(*shape: int, std: float) -> Tensor:
+    """Normal cut at two standard deviations, rescaled so that the result has `std` (as the official code)."""
+    return nn.init.trunc_normal_(torch.empty(shape), std=1.0, a=-2.0, b=2.0) * (std / 0.8796256610342398)
+
+
+def log_stablemax(logits: Tensor) -> Tensor:
+    """log s(x) / sum s(x), s(x) = x + 1 for x >= 0, 1 / (1 - x) below (Prieto et al. 2025, arXiv 2501.04697)."""
+    s = torch.where(logits < 0, 1 / (1 - logits.clamp(max=0)), logits.clamp(min=0) + 1)
+    return torch.log(s / s.sum(-1, keepdim=True))
+
+
+def count_parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())

@@ -1,0 +1,318 @@
+"""The training loop: deep supervision, EMA, schedule, early stop, checkpoints, exact resume.
+
+`train` writes a run directory (see `hrm_lab.runs`): run.json, metrics.jsonl, best/, final/, resume/ and
+training_history.json. Resuming after `kill -9` at any moment ends with the same bits as an uninterrupted
+run, on a CPU with the same thread count and compile setting: all randomness (data, exploration) and every
+decision depends on the step alone. The one exception is `max_seconds`, which depends on the clock.
+
+Validation, early stopping and `best/` use `valid`, never the test split.
+"""
+
+import dataclasses
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from hrm_lab import act, metrics, optim, runs
+from hrm_lab.model import HRM, HRMConfig
+from hrm_lab.puzzles.dataset import Sampler, Split
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How one model is trained. Steps are optimiser steps: one segment on every lane."""
+
+    steps: int = 1000
+    batch: int = 64
+    optimizer: str = "adam-atan2"
+    lr: float = 1e-3
+    lr_min_ratio: float = 0.1  # the cosine ends at lr * lr_min_ratio
+    warmup: int = 50  # steps
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.1
+    puzzle_lr: float = 1e-2
+    ema: float = 0.0  # decay of the weight average that is evaluated and saved; 0: off
+    clip: float = 1.0  # largest gradient norm; 0: off
+    precision: str = "fp32"
+    compile: bool = False
+    eval_every: int = 50  # steps
+    eval_n: int = 256  # validation puzzles an evaluation, 0: all
+    target: float = 0.0  # stop when exact match on validation reaches this at `target_evals` evaluations running
+    target_evals: int = 1
+    patience: int = 0  # stop after this many evaluations without a better one; 0: off
+    max_seconds: float = 0.0  # 0: no limit
+    augment: bool = True
+    label_noise: float = 0.0
+    input_noise: float = 0.0
+    balance: str = "none"
+    curriculum: float = 0.0  # start with the easiest 1 - curriculum of the puzzles ...
+    curriculum_examples: int = 0  # ... and widen to all of them over this many examples
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"TrainConfig.precision: got {self.precision!r}, expected {' or '.join(PRECISIONS)}")
+        for name in ("steps", "batch", "eval_every", "target_evals"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"TrainConfig.{name}: got {getattr(self, name)}, expected at least 1")
+
+
+def learning_rate(c: TrainConfig, step: int) -> float:
+    """Factor on the rate at a step: linear warm-up, then cosine down to lr_min_ratio."""
+    if step < c.warmup:
+        return (step + 1) / c.warmup
+    done = (step - c.warmup) / max(1, c.steps - c.warmup)
+    return c.lr_min_ratio + (1 - c.lr_min_ratio) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+class Trainer:
+    """Everything that a step changes, so that saving and loading it is saving and loading the run."""
+
+    def __init__(self, model_config: HRMConfig, config: TrainConfig, data: Split, device: torch.device):
+        torch.manual_seed(config.seed)
+        self.config, self.device = config, device
+        self.model = HRM(model_config).to(device)
+        if config.compile:
+            self.model.compile_levels()
+        self.params = dict(self.model.named_parameters())
+        self.optimizers = optim.build(config.optimizer, self.model, config.lr, config.weight_decay, config.betas,
+                                      config.puzzle_lr)
+        self.base_rates = [g["lr"] for o in self.optimizers for g in o.param_groups]
+        self.average = [p.detach().clone() for p in self.params.values()] if config.ema else []
+        self.carry = act.initial_carry(self.model, config.batch, device, PRECISIONS[config.precision])
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.sampler = Sampler(data, seed=config.seed, augment=config.augment, label_noise=config.label_noise,
+                               input_noise=config.input_noise, balance=config.balance, curriculum=config.curriculum,
+                               curriculum_examples=config.curriculum_examples)
+        self.step = 0
+        self.best, self.best_step, self.evals_since_best, self.evals_at_target = -math.inf, 0, 0, 0
+
+    def advance(self) -> dict[str, torch.Tensor]:
+        """One optimiser step; returns the parts of the loss."""
+        c = self.config
+        act.refill(self.model, self.carry, self.sampler.take)
+        loss, parts = act.segment(self.model, self.carry, self.generator)
+        loss.backward()
+        if c.clip:
+            parts["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.params.values(), c.clip)
+        groups = [g for o in self.optimizers for g in o.param_groups]
+        for group, rate in zip(groups, self.base_rates, strict=True):
+            group["lr"] = rate * learning_rate(c, self.step)
+        for o in self.optimizers:
+            o.step()
+        for p in self.params.values():
+            p.grad = None
+        self.step += 1
+        if c.ema:
+            decay = min(c.ema, (1 + self.step) / (10 + self.step))  # a short memory while the weights still rush
+            torch._foreach_lerp_(self.average, [p.detach() for p in self.params.values()], 1 - decay)
+        return parts
+
+    def swap_average(self):
+        """Exchange the weights and their average; calling it twice restores both."""
+        with torch.no_grad():
+            for p, a in zip(self.params.values(), self.average, strict=True):
+                kept = p.clone()
+                p.copy_(a)
+                a.copy_(kept)
+
+    def tensors(self) -> tuple[dict[str, torch.Tensor], dict]:
+        """The whole state as named tensors and JSON-able metadata."""
+        out = {f"model/{k}": v for k, v in self.model.state_dict().items()}
+        out |= {f"ema/{i}": a for i, a in enumerate(self.average)}
+        out |= {f"carry/{k}": v for k, v in vars(self.carry).items()}
+        out["rng"] = self.generator.get_state()
+        for i, o in enumerate(self.optimizers):
+            for j, state in o.state_dict()["state"].items():
+                out |= {f"optimizer/{i}/{j}/{k}": v for k, v in state.items()}
+        return out, {"step": self.step, "sampler": self.sampler.state(), "best": self.best, "best_step": self.best_step,
+                     "evals_since_best": self.evals_since_best, "evals_at_target": self.evals_at_target}
+
+    def load(self, tensors: dict[str, torch.Tensor], meta: dict):
+        def part(prefix: str) -> dict[str, torch.Tensor]:
+            return {k[len(prefix):]: v.to(self.device) for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.model.load_state_dict(part("model/"))
+        self.average = [part("ema/")[str(i)] for i in range(len(self.average))]
+        self.carry = act.Carry(**part("carry/"))
+        self.generator.set_state(tensors["rng"])
+        for i, o in enumerate(self.optimizers):
+            state = {}
+            for key, value in tensors.items():
+                if key.startswith(f"optimizer/{i}/"):
+                    _, _, j, k = key.split("/")
+                    state.setdefault(int(j), {})[k] = value.clone()
+            o.load_state_dict({"state": state, "param_groups": o.state_dict()["param_groups"]})
+        self.sampler.load_state(meta["sampler"])
+        for name in ("step", "best", "best_step", "evals_since_best", "evals_at_target"):
+            setattr(self, name, meta[name])
+
+
+def train(model_config: HRMConfig, config: TrainConfig, data: Split, valid: Split, run: Path,
+          resume: bool | str = False, device: str = "auto", progress: bool = True, stop_after: int = 0) -> dict:
+    """Train one model into the directory `run`; returns the last validation row with `reason` and `seconds`.
+
+    resume: False refuses a directory that already holds a run; True goes on from its last checkpoint
+    (or starts, if there is none); "previous" goes on from the checkpoint before the last.
+    stop_after: leave off cleanly after this step with a checkpoint (0: run to the end).
+    Raises ValueError on data that does not fit the model, CheckpointError on a bad checkpoint,
+    FloatingPointError when the loss is no longer finite.
+    """
+    run, began = Path(run), time.perf_counter()
+    check_fit(model_config, data, valid)
+    if not resume and (run / "run.json").exists():
+        raise ValueError(f"{run}: holds a run already; expected an empty directory, or resume=True")
+    where = runs.pick_device(device)
+    trainer = Trainer(model_config, config, data, where)
+    checkpoint = run / "resume" / "state.safetensors"
+    spent = {"wall": 0.0, "cpu": 0.0}
+    configs = {"model": asdict(model_config), "train": asdict(config)}
+    if resume and checkpoint.exists():
+        path = runs.previous(checkpoint) if resume == "previous" else checkpoint
+        tensors, meta = runs.load_checkpoint(path)
+        if meta["configs"] != json.loads(json.dumps(configs)):
+            raise runs.CheckpointError(f"{path}: made by another configuration: {differences(meta['configs'], configs)}")
+        trainer.load(tensors, meta)
+        spent = meta["spent"]
+    runs.rewind_metrics(run, trainer.step)
+    clock = runs.Clock(**spent)
+    facts = {**runs.facts(where), "setup_seconds": round(time.perf_counter() - began, 3)}
+    record = {**configs, **facts, "data": data.meta.name, "n_train": len(data.inputs), "n_valid": len(valid.inputs),
+              "status": "running"}
+    runs.write_json(run / "run.json", record)
+    reason, row = "", {}
+    bar = tqdm(total=config.steps, initial=trainer.step, disable=not progress, unit="step", mininterval=1.0)
+    try:
+        while not reason:
+            parts = trainer.advance()
+            if trainer.step % config.eval_every == 0 or trainer.step == config.steps:
+                row = evaluate_and_log(trainer, valid, run, parts, clock)
+                reason = why_stop(trainer, row, clock)
+                bar.update(trainer.step - bar.n)
+                bar.set_postfix_str(f"loss {row['loss']:.3f} exact {100 * row['exact_match']:.1f} %")
+                save_resume(trainer, checkpoint, configs, clock)
+                if stop_after and trainer.step >= stop_after and not reason:
+                    return {**row, "reason": "", "seconds": clock.wall}
+    except BaseException as error:
+        runs.write_json(run / "run.json", {**record, "status": "failed", "reason": f"{type(error).__name__}: {error}"})
+        raise
+    finally:
+        bar.close()
+    save_weights(trainer, run / "final")
+    history = runs.read_metrics(run)
+    runs.write_json(run / "training_history.json", history)
+    runs.write_json(run / "run.json", {**record, "status": "ok", "reason": reason, "steps": trainer.step,
+                                       "best_step": trainer.best_step, "seconds": round(clock.wall, 3),
+                                       "cpu_seconds": round(clock.cpu, 3)})
+    return {**row, "reason": reason, "seconds": clock.wall, "cpu_seconds": clock.cpu, "best_step": trainer.best_step}
+
+
+def evaluate_and_log(trainer: Trainer, valid: Split, run: Path, parts: dict, clock: runs.Clock) -> dict:
+    """Score the (averaged) weights on validation, append the row, keep the best weights."""
+    c = trainer.config
+    train_loss = float(parts["loss"])
+    if not math.isfinite(train_loss):
+        raise FloatingPointError(f"{run}: the loss is {train_loss} at step {trainer.step}; expected a finite number "
+                                 f"(a lower lr than {c.lr} or a tighter clip than {c.clip} may help)")
+    if c.ema:
+        trainer.swap_average()
+    found = act.evaluate(trainer.model, valid, full=False, limit=c.eval_n, dtype=PRECISIONS[c.precision])
+    exact = metrics.per_task("exact_match", found.exact, valid.tasks[:len(found.exact)], valid.meta.tasks)
+    row = {"step": trainer.step, "epoch": round(trainer.sampler.drawn / len(trainer.sampler.split.inputs), 4),
+           "seconds": round(clock.wall, 3), "cpu_seconds": round(clock.cpu, 3), "split": "valid",
+           "lr": c.lr * learning_rate(c, trainer.step - 1), "train_loss": train_loss,
+           "train_token_accuracy": float(parts["token_accuracy"]), "loss": float(found.loss.mean()),
+           "token_accuracy": float(found.token_accuracy.mean()), "halting_steps": float(found.steps.mean()),
+           **{k: v["value"] for k, v in exact.items()}, "n": len(found.exact)}
+    runs.append_metrics(run, row)
+    merit = row["exact_match"] + 1e-3 * row["token_accuracy"]  # exact match first, tokens while it is still zero
+    if merit > trainer.best:
+        trainer.best, trainer.best_step, trainer.evals_since_best = merit, trainer.step, 0
+        save_weights(trainer, run / "best", swapped=True)
+    else:
+        trainer.evals_since_best += 1
+    hit = c.target and row["exact_match"] >= c.target
+    trainer.evals_at_target = trainer.evals_at_target + 1 if hit else 0
+    if c.ema:
+        trainer.swap_average()
+    return row
+
+
+def why_stop(trainer: Trainer, row: dict, clock: runs.Clock) -> str:
+    """The reason to stop now, or an empty string."""
+    c = trainer.config
+    if c.target and trainer.evals_at_target >= c.target_evals:
+        return (f"target reached: exact match {100 * row['exact_match']:.1f} % >= {100 * c.target:.1f} % on {row['n']} "
+                f"validation puzzles, {c.target_evals} evaluations running, at step {trainer.step}")
+    if trainer.step >= c.steps:
+        return f"all {c.steps} steps done"
+    if c.patience and trainer.evals_since_best >= c.patience:
+        return f"no better validation score in {c.patience} evaluations; the best was at step {trainer.best_step}"
+    if c.max_seconds and clock.wall >= c.max_seconds:
+        return f"time limit of {c.max_seconds:g} s reached at step {trainer.step}"
+    return ""
+
+
+def save_resume(trainer: Trainer, path: Path, configs: dict, clock: runs.Clock):
+    tensors, meta = trainer.tensors()
+    meta |= {"configs": configs, "spent": {"wall": clock.wall, "cpu": clock.cpu}}
+    runs.save_checkpoint(path, tensors, meta, keep_previous=True)
+
+
+def save_weights(trainer: Trainer, folder: Path, swapped: bool = False):
+    """model.safetensors and config.json; the averaged weights where there is an average."""
+    if trainer.average and not swapped:
+        trainer.swap_average()
+    config = asdict(trainer.model.config)
+    runs.save_checkpoint(folder / "model.safetensors", trainer.model.state_dict(), {"config": config,
+                                                                                  "step": trainer.step})
+    runs.write_json(folder / "config.json", config)
+    if trainer.average and not swapped:
+        trainer.swap_average()
+
+
+def load_model(folder: Path, device: str = "cpu") -> HRM:
+    """The model of a `best/` or `final/` folder. CheckpointError if it is missing, cut or altered."""
+    path = Path(folder) / "model.safetensors"
+    tensors, meta = runs.load_checkpoint(path)
+    model = HRM(config_from(meta["config"]))
+    model.load_state_dict(tensors)
+    return model.to(device).eval()
+
+
+def config_from(values: dict) -> HRMConfig:
+    """HRMConfig from its JSON form; unknown keys are an error that names them."""
+    known = {f.name for f in dataclasses.fields(HRMConfig)}
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"config: unknown keys {', '.join(unknown)}; expected only {', '.join(sorted(known))}")
+    return HRMConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def check_fit(c: HRMConfig, *splits: Split):
+    """Refuse data whose shape or ids do not fit the model, before a step is trained."""
+    for split in splits:
+        m = split.meta
+        if len(split.inputs) == 0:
+            raise ValueError(f"{m.name}: got no puzzles, expected at least one")
+        if split.inputs.shape[1] != c.seq_len:
+            raise ValueError(f"{m.name}: got sequences of {split.inputs.shape[1]} tokens, "
+                             f"expected seq_len = {c.seq_len} as in the model's config")
+        if m.vocab_size > c.vocab_size:
+            raise ValueError(f"{m.name}: got a vocabulary of {m.vocab_size}, expected at most {c.vocab_size}")
+        if c.num_puzzles and int(split.puzzle_ids.max()) >= c.num_puzzles:
+            raise ValueError(f"{m.name}: got puzzle id {int(split.puzzle_ids.max())}, expected below {c.num_puzzles}")
+
+
+def differences(a: dict, b: dict) -> str:
+    """Which settings differ between two nested configs, for an error message."""
+    found = [f"{part}.{k}: {a[part].get(k)!r} then, {b[part].get(k)!r} now"
+             for part in a for k in sorted({*a[part], *b[part]})
+             if json.dumps(a[part].get(k)) != json.dumps(b[part].get(k))]
+    return "; ".join(found)

@@ -1,0 +1,105 @@
+"""Adaptive computation time: lanes, halting, targets, and the two ways to evaluate."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from conftest import tiny, toy_split
+from hrm_lab import act
+from hrm_lab.model import HRM
+from hrm_lab.puzzles.dataset import Sampler
+
+
+def start(model, lanes=8):
+    carry = act.initial_carry(model, lanes, torch.device("cpu"), torch.float32)
+    return carry, Sampler(toy_split(), seed=0), torch.Generator().manual_seed(0)
+
+
+def set_q(model, halt, go_on=0.0):
+    with torch.no_grad():
+        model.q_head.weight.zero_()
+        model.q_head.bias.copy_(torch.tensor([halt, go_on]))
+
+
+def test_only_halted_lanes_get_a_new_puzzle():
+    model = HRM(tiny())
+    carry, sampler, generator = start(model)
+    act.refill(model, carry, sampler.take)
+    assert sampler.drawn == 8
+    act.segment(model, carry, generator)
+    carry.halted = torch.arange(8) < 3
+    before, states = carry.inputs.clone(), carry.z_H.clone()
+    act.refill(model, carry, sampler.take)
+    assert sampler.drawn == 11
+    assert torch.equal(carry.inputs[3:], before[3:]) and torch.equal(carry.z_H[3:], states[3:])
+    assert torch.equal(carry.z_H[0], model.H_init.expand(6, -1))
+    assert carry.steps.tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
+
+
+def test_halting_follows_the_q_head_and_ends_at_the_maximum():
+    model = HRM(tiny(halt_exploration=0.0))
+    set_q(model, halt=5.0)
+    carry, sampler, generator = start(model)
+    act.refill(model, carry, sampler.take)
+    act.segment(model, carry, generator)
+    assert carry.halted.all()
+    set_q(model, halt=-5.0)
+    act.refill(model, carry, sampler.take)
+    for step in (1, 2, 3):
+        act.segment(model, carry, generator)
+        assert carry.halted.all() == (step == 3)
+
+
+def test_exploration_keeps_a_known_share_of_lanes_going():
+    config = tiny(halt_exploration=0.25, halt_max_steps=5)
+    least = act.least_steps(config, torch.zeros(20000, dtype=torch.int64), torch.Generator().manual_seed(0))
+    assert (least > 0).float().mean() == pytest.approx(0.25, abs=0.02)
+    assert set(least.tolist()) == {0, 2, 3, 4, 5}
+
+
+def test_q_learning_target_is_the_next_segments_best_value():
+    model = HRM(tiny(q_continue=True, halt_exploration=0.0))
+    set_q(model, halt=0.3, go_on=0.7)
+    carry, sampler, generator = start(model)
+    act.refill(model, carry, sampler.take)
+    loss, parts = act.segment(model, carry, generator)
+    target = torch.tensor(0.7).sigmoid()  # max(halt, continue) of a constant head
+    expected = 0.5 * F.binary_cross_entropy_with_logits(torch.tensor(0.7), target)
+    assert float(loss.detach() - parts["loss"]) == 0
+    assert float(loss.detach() - parts["answer_loss"] - 0.5 * parts["halt_loss"]) == pytest.approx(float(expected), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "stablemax"])
+def test_token_loss_ignores_unscored_positions(kind):
+    logits, labels = torch.randn(2, 3, 5), torch.tensor([[1, 2, act.IGNORE], [4, 0, 3]])
+    loss = act.token_loss(kind, logits, labels)
+    assert loss[0, 2] == 0 and (loss[labels != act.IGNORE] > 0).all()
+
+
+def test_early_halting_gives_the_same_answers_whether_or_not_the_rest_runs_on():
+    torch.manual_seed(0)
+    model, data = HRM(tiny(halt_max_steps=6)), toy_split(100)
+    with torch.no_grad():  # a head that halts at different depths for different puzzles
+        model.q_head.weight.normal_(std=2.0)
+        model.q_head.bias.zero_()
+    whole, early = act.evaluate(model, data, batch=32), act.evaluate(model, data, full=False, batch=32)
+    assert len(set(early.steps.tolist())) > 1
+    assert np.array_equal(whole.steps, early.steps) and np.array_equal(whole.predictions, early.predictions)
+    assert np.allclose(whole.loss, early.loss, atol=1e-5)
+    assert early.full_exact is None and whole.exact_by_step.shape == (6, 100)
+    assert np.array_equal(whole.full_exact, whole.exact_by_step[-1])
+
+
+def test_judge_counts_scored_tokens_only():
+    labels = np.array([[1, 2, act.IGNORE], [1, 2, 3]])
+    exact, share = act.judge(np.array([[1, 2, 9], [1, 2, 9]]), labels)
+    assert exact.tolist() == [True, False] and share.tolist() == [1.0, pytest.approx(2 / 3)]
+
+
+def test_trace_ends_where_evaluation_at_full_depth_ends():
+    torch.manual_seed(0)
+    model, data = HRM(tiny(H_cycles=2, L_cycles=2)), toy_split(1)
+    frames = act.trace(model, data.inputs[0])
+    assert len(frames) == 3 * 6  # segments x (2 x (2 L updates + 1 H update))
+    assert np.array_equal(frames[-1]["answer"], act.evaluate(model, data).full_predictions[0])
