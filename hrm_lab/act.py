@@ -8,6 +8,7 @@ are drawn as lanes halted, so no sample is thrown away.
 Source: HRM section 2 (ACT, Q-learning targets), TRM section 4 (halt-only loss).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,7 +84,7 @@ def segment(model: HRM, carry: Carry, generator: torch.Generator) -> tuple[Tenso
 
 def wants_to_halt(c, q: Tensor) -> Tensor:
     """(B, 2) halt and continue logits -> (B,) bool."""
-    return q[:, 0] > q[:, 1] if c.q_continue else q[:, 0] > 0
+    return q[:, 0] > q[:, 1] if c.q_continue else q[:, 0] > math.log(c.halt_confidence / (1 - c.halt_confidence))
 
 
 def least_steps(c, steps: Tensor, generator: torch.Generator) -> Tensor:
@@ -186,7 +187,7 @@ def trace(model: HRM, inputs: np.ndarray, puzzle_id: int = 0) -> list[dict]:
     for s in range(c.halt_max_steps):
         seen = []
         z_H, z_L = model.recur(model.embed_inputs(x, ids, z_H.dtype), z_H, z_L,
-                               watch=lambda h, l, seen=seen: seen.append(h))
+                               watch=lambda h, _, seen=seen: seen.append(h))
         for i, h in enumerate(seen or [z_H]):
             frames.append({"segment": s + 1, "update": i + 1,
                            "answer": model.head(h)[0, c.prefix:].argmax(-1).cpu().numpy(),

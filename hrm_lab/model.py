@@ -54,6 +54,7 @@ class HRMConfig:
     loss: str = "softmax"
     halt_max_steps: int = 8
     halt_exploration: float = 0.1
+    halt_confidence: float = 0.5  # halt when the head gives the answer this probability of being right (official: 0.5)
     q_continue: bool = False  # True: the paper's Q-learning target, at the price of a second pass
 
     def __post_init__(self):
@@ -65,10 +66,9 @@ class HRMConfig:
         if self.hidden % self.heads or (self.hidden // self.heads) % unit:
             raise ValueError(f"HRMConfig.hidden: got {self.hidden} with {self.heads} heads, "
                              f"expected a width per head that is a multiple of {unit}")
-        if self.positions in ("grid", "axial"):
-            if not self.grid or self.grid[0] * self.grid[1] != self.seq_len:
-                raise ValueError(f"HRMConfig.grid: got {self.grid}, expected rows x columns = seq_len ({self.seq_len}) "
-                                 f"for positions={self.positions!r}")
+        if self.positions in ("grid", "axial") and (not self.grid or self.grid[0] * self.grid[1] != self.seq_len):
+            raise ValueError(f"HRMConfig.grid: got {self.grid}, expected rows x columns = seq_len ({self.seq_len}) "
+                             f"for positions={self.positions!r}")
         if self.num_puzzles and not 0 < self.puzzle_dim <= self.prefix * self.hidden:
             raise ValueError(f"HRMConfig.puzzle_dim: got {self.puzzle_dim}, "
                              f"expected 1 to prefix * hidden = {self.prefix * self.hidden}")
@@ -116,13 +116,13 @@ class Attention(nn.Module):
         self.qkv = Linear(hidden, 3 * hidden)
         self.out = Linear(hidden, hidden)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, mask: Tensor | None) -> Tensor:
         B, T, D = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, T, D / heads)
         if rotation is not None:
             q, k = rotate(q, *rotation), rotate(k, *rotation)
-        y = F.scaled_dot_product_attention(q, k, v)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out(y.transpose(1, 2).reshape(B, T, D))
 
 
@@ -138,9 +138,9 @@ class Block(nn.Module):
             self.mix = SwiGLU(c.positions_total, c.expansion, c.mixer_multiple)
         self.mlp = SwiGLU(c.hidden, c.expansion, c.inner_multiple)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, mask: Tensor | None) -> Tensor:
         if hasattr(self, "attention"):
-            x = rms_norm(x + self.attention(x, rotation), self.eps)  # (B, T, D)
+            x = rms_norm(x + self.attention(x, rotation, mask), self.eps)  # (B, T, D)
         else:
             x = x.transpose(1, 2)  # (B, D, T): norm over positions, as in TRM
             x = rms_norm(x + self.mix(x), self.eps).transpose(1, 2)
@@ -154,10 +154,10 @@ class Level(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(Block(c) for _ in range(depth))
 
-    def forward(self, z: Tensor, injection: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(self, z: Tensor, injection: Tensor, *where) -> Tensor:
         z = z + injection
         for layer in self.layers:
-            z = layer(z, rotation)
+            z = layer(z, *where)
         return z
 
 
@@ -181,8 +181,7 @@ class HRM(nn.Module):
         if c.positions == "learned":
             self.position_embed = nn.Parameter(truncated_normal(c.positions_total, c.hidden, std=std))
         elif c.positions == "grid":
-            self.grid_embed = nn.Parameter(truncated_normal(sum(grid_sizes(c.grid)), c.hidden, std=std))
-            self.register_buffer("grid_ids", grid_ids(c.grid), persistent=False)  # (T, 3)
+            self.register_buffer("peers", peer_masks(c), persistent=False)  # (heads, prefix + T, prefix + T)
         if c.positions in ("rope", "axial"):
             cos, sin = rotation_tables(c)
             self.register_buffer("cos", cos, persistent=False)
@@ -209,9 +208,6 @@ class HRM(nn.Module):
             x = torch.cat((self.prefix_embed.expand(len(x), -1, -1), x), dim=1)
         if c.positions == "learned":
             x = math.sqrt(0.5) * (x + self.position_embed)
-        elif c.positions == "grid":
-            where = F.embedding(self.grid_ids, self.grid_embed).sum(1)  # (T, D)
-            x = 0.5 * (x + F.pad(where, (0, 0, c.prefix, 0)))
         return (math.sqrt(c.hidden) * x).to(dtype)
 
     def forward(self, inputs: Tensor, puzzle_ids: Tensor, z_H: Tensor, z_L: Tensor):
@@ -231,10 +227,11 @@ class HRM(nn.Module):
     def recur(self, x: Tensor, z_H: Tensor, z_L: Tensor, watch=None) -> tuple[Tensor, Tensor]:
         """The cycles of one segment on embedded input x; `watch(z_H, z_L)` sees the states after each update."""
         c = self.config
-        rotation = (self.cos.to(x.dtype), self.sin.to(x.dtype)) if c.positions in ("rope", "axial") else None
+        where = ((self.cos.to(x.dtype), self.sin.to(x.dtype)) if c.positions in ("rope", "axial") else None,
+                 self.peers if c.positions == "grid" else None)
         if c.variant == "plain":
-            z_L = self.L_level(torch.zeros_like(x), x, rotation)
-            return self.H_level(torch.zeros_like(x), z_L, rotation), z_L
+            z_L = self.L_level(torch.zeros_like(x), x, *where)
+            return self.H_level(torch.zeros_like(x), z_L, *where), z_L
         H_level = self.L_level if c.variant == "trm" else self.H_level
         one_step = c.gradient == "one-step" or (not c.gradient and c.variant == "hrm")
         grad = torch.is_grad_enabled()
@@ -243,11 +240,11 @@ class HRM(nn.Module):
             for j in range(c.L_cycles):
                 last_step = j == c.L_cycles - 1
                 with torch.set_grad_enabled(grad and last_cycle and (last_step or not one_step)):
-                    z_L = self.L_level(z_L, z_H + x, rotation)
+                    z_L = self.L_level(z_L, z_H + x, *where)
                 if watch:
                     watch(z_H, z_L)
             with torch.set_grad_enabled(grad and last_cycle):
-                z_H = H_level(z_H, z_L, rotation)
+                z_H = H_level(z_H, z_L, *where)
             if watch:
                 watch(z_H, z_L)
         return z_H, z_L
@@ -277,25 +274,33 @@ def rotation_tables(c: HRMConfig) -> tuple[Tensor, Tensor]:
         angles = torch.outer(at, c.rope_theta ** (-torch.arange(0, d, 2, dtype=torch.float32) / d))
     else:
         rates = c.rope_theta ** (-torch.arange(0, d, 4, dtype=torch.float32) / d)  # (d / 4,)
-        row, column = grid_ids(c.grid)[:, 0].float(), (grid_ids(c.grid)[:, 1] - c.grid[0]).float()
+        row, column = grid_ids(c.grid)[:, :2].float().unbind(1)
         angles = torch.cat((torch.outer(row, rates), torch.outer(column, rates)), dim=1)
         angles = F.pad(angles, (0, 0, c.prefix, 0))  # the prefix is not turned
     angles = torch.cat((angles, angles), dim=1)
     return angles.cos(), angles.sin()
 
 
-def grid_sizes(grid: tuple[int, ...]) -> tuple[int, int, int]:
-    rows, columns, box_rows, box_columns = grid
-    return rows, columns, (rows // box_rows) * (columns // box_columns)
-
-
 def grid_ids(grid: tuple[int, ...]) -> Tensor:
-    """(T, 3): row, column and box of each cell, as indices into one table of `sum(grid_sizes)` rows."""
+    """(T, 3): row, column and box of each cell."""
     rows, columns, box_rows, box_columns = grid
     r = torch.arange(rows).repeat_interleave(columns)
     c = torch.arange(columns).repeat(rows)
-    box = (r // box_rows) * (columns // box_columns) + c // box_columns
-    return torch.stack((r, rows + c, rows + columns + box), dim=1)
+    return torch.stack((r, c, (r // box_rows) * (columns // box_columns) + c // box_columns), dim=1)
+
+
+def peer_masks(c: HRMConfig) -> Tensor:
+    """(heads, prefix + T, prefix + T) bool: which cells a head looks at.
+
+    The heads take turns: one looks along rows, one along columns, one inside boxes (where there are boxes),
+    one everywhere. So the model is told what a row is and need not learn it, and it is indifferent to every
+    symmetry of the grid. The prefix sees and is seen by all.
+    """
+    ids = grid_ids(c.grid)
+    kinds = [ids[:, k, None] == ids[None, :, k] for k in range(3 if c.grid[2] * c.grid[3] > 1 else 2)]
+    kinds.append(torch.ones_like(kinds[0]))
+    masks = torch.stack([kinds[h % len(kinds)] for h in range(c.heads)])
+    return F.pad(masks, (c.prefix, 0, c.prefix, 0), value=True)
 
 
 def truncated_normal(*shape: int, std: float) -> Tensor:

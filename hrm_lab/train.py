@@ -178,7 +178,8 @@ def train(model_config: HRMConfig, config: TrainConfig, data: Split, valid: Spli
         path = runs.previous(checkpoint) if resume == "previous" else checkpoint
         tensors, meta = runs.load_checkpoint(path)
         if meta["configs"] != json.loads(json.dumps(configs)):
-            raise runs.CheckpointError(f"{path}: made by another configuration: {differences(meta['configs'], configs)}")
+            other = differences(meta["configs"], configs)
+            raise runs.CheckpointError(f"{path}: made by another configuration: {other}")
         trainer.load(tensors, meta)
         spent = meta["spent"]
     runs.rewind_metrics(run, trainer.step)

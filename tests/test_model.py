@@ -30,7 +30,8 @@ def count_calls(model):
     calls = []
     for name in ("H_level", "L_level"):
         if hasattr(model, name):
-            getattr(model, name).register_forward_hook(lambda m, a, out, n=name: calls.append((n[0], out.requires_grad)))
+            level = getattr(model, name)
+            level.register_forward_hook(lambda m, a, out, n=name: calls.append((n[0], out.requires_grad)))
     run(model)
     return calls
 

@@ -135,7 +135,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_so(tmp_path, toy):
 
 def test_patience_and_time_limit_are_logged_as_reasons(tmp_path, toy):
     still = replace(CONFIG, lr=0.0, steps=100, patience=3, ema=0.0)
-    assert "no better validation score in 3 evaluations; the best was at step 4" in fit(tmp_path / "a", toy, still)["reason"]
+    reason = fit(tmp_path / "a", toy, still)["reason"]
+    assert reason == "no better validation score in 3 evaluations; the best was at step 4"
     assert "time limit" in fit(tmp_path / "b", toy, replace(CONFIG, max_seconds=1e-6))["reason"]
 
 

@@ -1,0 +1,138 @@
+"""The notebooks as a graph: `snakemake --cores all` executes what is stale and renders reports/index.html.
+
+    snakemake --cores all                            the laptop preset, here
+    snakemake --cores all --config preset=smoke      another preset of notebooks/presets.yaml
+    snakemake --cores all --directory /tmp/try       in another working directory
+    snakemake --unlock && snakemake --cores all      go on after a kill or a power cut; finished work stays
+
+A notebook is stale when its own text, a module of hrm_lab that it imports, its settings in presets.yaml or the results
+it reads have changed: by content, so that saving a file unchanged runs nothing.
+"""
+
+import os
+import sys
+from pathlib import Path
+from shlex import quote
+
+sys.path.insert(0, workflow.basedir)
+from hrm_lab.inspect_notebook import sources
+from hrm_lab.notebooks import presets
+
+HERE = Path(os.path.relpath(workflow.basedir))  # notebooks and package lie here, whatever --directory says
+PRESET = config.get("preset", "laptop")
+SETTINGS = presets(PRESET)
+TRAINING = SETTINGS["02_puzzle_training"]["tasks"]  # task -> its settings
+TRAINED = expand("02_puzzle_training-{task}", task=TRAINING)
+RUNS = ["01_data_preparation", *TRAINED, "06_evaluation", "07_report"]
+
+PYTHON = f"PYTHONPATH={quote(workflow.basedir)} exec {quote(sys.executable)} -m"
+# `exec` and --with-parent: when Snakemake is killed, the notebook that it started ends too.
+EXECUTE = (
+    "{PYTHON} hrm_lab.notebooks run {input.notebook:q} --run-dir $(dirname {output:q})"
+    " --threads {threads} --with-parent -p preset {PRESET:q}"
+)
+RENDER = "{PYTHON} hrm_lab.report site runs/notebooks reports"
+
+
+def metrics(runs):
+    return expand("runs/notebooks/{run}/metrics.json", run=runs)
+
+
+def kept(run):  # as `log`: Snakemake deletes the outputs of a failed job, but not its logs
+    return [f"runs/notebooks/{run}/{file}" for file in ("executed.ipynb", "run.json")]
+
+
+def notebook(stem):
+    path = HERE / "notebooks" / f"{stem}.ipynb"
+    return {"notebook": str(path), "code": [os.path.relpath(file) for file in sources(path)]}
+
+
+wildcard_constraints:
+    task="|".join(TRAINING),
+
+
+rule all:
+    input:
+        "reports/index.html",
+
+
+rule prepare_data:
+    message:
+        "01: prepare the data"
+    input:
+        **notebook("01_data_preparation"),
+    output:
+        metrics("01_data_preparation"),
+    log:
+        kept("01_data_preparation"),
+    params:
+        settings=SETTINGS["01_data_preparation"],  # only to make the job stale: the notebook reads presets.yaml itself
+    shell:
+        EXECUTE
+
+
+rule train:
+    message:
+        "02: train on {wildcards.task}"
+    input:
+        **notebook("02_puzzle_training"),
+        data=metrics("01_data_preparation"),
+    output:
+        metrics("02_puzzle_training-{task}"),
+    log:
+        kept("02_puzzle_training-{task}"),
+    params:
+        settings=lambda wildcards: TRAINING[wildcards.task],
+    threads: lambda wildcards: TRAINING[wildcards.task].get("threads", 1)
+    shell:
+        EXECUTE + " -p task {wildcards.task:q}"
+
+
+rule evaluate:
+    message:
+        "06: evaluate"
+    input:
+        **notebook("06_evaluation"),
+        trained=metrics(TRAINED),
+    output:
+        metrics("06_evaluation"),
+    log:
+        kept("06_evaluation"),
+    params:
+        settings=SETTINGS["06_evaluation"],
+    shell:
+        EXECUTE
+
+
+rule report:
+    message:
+        "07: report"
+    input:
+        **notebook("07_report"),
+        results=metrics(RUNS[:-1]),
+    output:
+        metrics("07_report"),
+    log:
+        kept("07_report"),
+    params:
+        settings=SETTINGS["07_report"],
+    shell:
+        EXECUTE
+
+
+rule render:
+    message:
+        "render the HTML reports"
+    input:
+        metrics(RUNS),
+        HERE / "hrm_lab" / "report.py",
+        sorted((HERE / "hrm_lab" / "templates" / "report").iterdir()),
+    output:
+        "reports/index.html",
+        expand("reports/{run}.html", run=RUNS),
+    shell:
+        RENDER
+
+
+onerror:  # what failed is shown, with its traceback, beside what did not
+    shell(RENDER)
