@@ -9,8 +9,10 @@ Validation, early stopping and `best/` use `valid`, never the test split.
 """
 
 import dataclasses
+import hashlib
 import json
 import math
+import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -160,20 +162,24 @@ def train(model_config: HRMConfig, config: TrainConfig, data: Split, valid: Spli
     """Train one model into the directory `run`; returns the last validation row with `reason` and `seconds`.
 
     resume: False refuses a directory that already holds a run; True goes on from its last checkpoint
-    (or starts, if there is none); "previous" goes on from the checkpoint before the last.
+    (or starts, if there is none); "previous" goes on from the checkpoint before the last; "same" goes on with
+    an unfinished run of the same data, configuration and code, and otherwise clears the directory and starts.
     stop_after: leave off cleanly after this step with a checkpoint (0: run to the end).
     Raises ValueError on data that does not fit the model, CheckpointError on a bad checkpoint,
     FloatingPointError when the loss is no longer finite.
     """
     run, began = Path(run), time.perf_counter()
     check_fit(model_config, data, valid)
+    configs = {"model": asdict(model_config), "train": asdict(config),
+               "data": {"train": fingerprint(data), "valid": fingerprint(valid)}}
+    if resume == "same" and not same_run(run, configs):
+        shutil.rmtree(run, ignore_errors=True)
     if not resume and (run / "run.json").exists():
         raise ValueError(f"{run}: holds a run already; expected an empty directory, or resume=True")
     where = runs.pick_device(device)
     trainer = Trainer(model_config, config, data, where)
     checkpoint = run / "resume" / "state.safetensors"
     spent = {"wall": 0.0, "cpu": 0.0}
-    configs = {"model": asdict(model_config), "train": asdict(config)}
     if resume and checkpoint.exists():
         path = runs.previous(checkpoint) if resume == "previous" else checkpoint
         tensors, meta = runs.load_checkpoint(path)
@@ -185,8 +191,8 @@ def train(model_config: HRMConfig, config: TrainConfig, data: Split, valid: Spli
     runs.rewind_metrics(run, trainer.step)
     clock = runs.Clock(**spent)
     facts = {**runs.facts(where), "setup_seconds": round(time.perf_counter() - began, 3)}
-    record = {**configs, **facts, "data": data.meta.name, "n_train": len(data.inputs), "n_valid": len(valid.inputs),
-              "status": "running"}
+    record = {**configs, **facts, "code": code_fingerprint(), "dataset": data.meta.name, "status": "running",
+              "n_train": len(data.inputs), "n_valid": len(valid.inputs)}
     runs.write_json(run / "run.json", record)
     reason, row = "", {}
     bar = tqdm(total=config.steps, initial=trainer.step, disable=not progress, unit="step", mininterval=1.0)
@@ -309,6 +315,28 @@ def check_fit(c: HRMConfig, *splits: Split):
             raise ValueError(f"{m.name}: got a vocabulary of {m.vocab_size}, expected at most {c.vocab_size}")
         if c.num_puzzles and int(split.puzzle_ids.max()) >= c.num_puzzles:
             raise ValueError(f"{m.name}: got puzzle id {int(split.puzzle_ids.max())}, expected below {c.num_puzzles}")
+
+
+def fingerprint(split: Split) -> str:
+    """SHA-256 over a split's inputs and labels, short."""
+    return hashlib.sha256(split.inputs.tobytes() + split.labels.tobytes()).hexdigest()[:16]
+
+
+def code_fingerprint() -> str:
+    """SHA-256 over the modules that decide what training does, short."""
+    here = Path(__file__).parent
+    names = ["model.py", "act.py", "optim.py", "train.py", "puzzles/dataset.py", "puzzles/augment.py"]
+    return hashlib.sha256(b"".join((here / name).read_bytes() for name in names)).hexdigest()[:16]
+
+
+def same_run(run: Path, configs: dict) -> bool:
+    """Whether `run` holds an unfinished run of these data and configurations by this very code."""
+    try:
+        record = runs.read_json(run / "run.json")
+    except (OSError, ValueError):
+        return False
+    return (record["status"] != "ok" and record.get("code") == code_fingerprint()
+            and {part: record.get(part) for part in configs} == json.loads(json.dumps(configs)))
 
 
 def differences(a: dict, b: dict) -> str:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from conftest import tiny
-from hrm_lab.model import HRM, HRMConfig, grid_ids, log_stablemax, rms_norm, rotate, rotation_tables
+from hrm_lab.model import HRM, HRMConfig, grid_ids, log_stablemax, peer_masks, rms_norm, rotate, rotation_tables
 
 
 def run(model, B=3, T=6):
@@ -92,9 +92,11 @@ def test_axial_rotation_moves_with_rows_and_columns():
     assert abs(product(0, 1) - product(0, 3)) > 1e-4  # a row is not a column
 
 
-def test_grid_ids_of_a_4x4_sudoku():
-    ids = grid_ids((4, 4, 2, 2))
-    assert ids[0].tolist() == [0, 4, 8] and ids[15].tolist() == [3, 7, 11] and ids[6].tolist() == [1, 6, 9]
+def test_heads_on_a_4x4_sudoku_look_along_rows_columns_boxes_and_everywhere():
+    assert grid_ids((4, 4, 2, 2))[[0, 6, 15]].tolist() == [[0, 0, 0], [1, 2, 1], [3, 3, 3]]
+    masks = peer_masks(HRMConfig(vocab_size=6, seq_len=16, positions="grid", grid=(4, 4, 2, 2), hidden=16, heads=4))
+    seen = [masks[h, 5].nonzero().squeeze(1).tolist() for h in range(4)]  # cell 5: row 1, column 1, first box
+    assert seen == [[4, 5, 6, 7], [1, 5, 9, 13], [0, 1, 4, 5], list(range(16))]
 
 
 def test_puzzle_embedding_is_the_prefix():
