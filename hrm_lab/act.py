@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hrm_lab import metrics
 from hrm_lab.model import HRM, log_stablemax
 
 IGNORE = -100
@@ -194,28 +193,3 @@ def trace(model: HRM, inputs: np.ndarray, puzzle_id: int = 0) -> list[dict]:
                            "answer": model.head(h)[0, c.prefix:].argmax(-1).cpu().numpy(),
                            "halt": float(model.judge(h)[0, 0].sigmoid())})
     return frames
-
-
-def scores(found: Evaluation, split) -> dict:
-    """Flat scores of an evaluation on (the first N examples of) a split, per task too, each with n and interval."""
-    n = len(found.exact)
-    tasks, names = split.tasks[:n], split.meta.tasks
-    table = metrics.per_task("exact_match", found.exact, tasks, names)
-    if found.full_exact is not None:
-        table |= metrics.per_task("exact_match_full", found.full_exact, tasks, names)
-    table["token_accuracy"] = metrics.bootstrap(found.token_accuracy, "share")
-    table["halting_steps"] = metrics.bootstrap(found.steps, "segments")
-    table["halting_error"] = metrics.bootstrap(np.abs(found.confidence - found.exact), "share")
-    return table
-
-
-def majority_baseline(train, test) -> dict:
-    """The trivial answer: at each position the label most often seen in training with that input token there."""
-    T, V = train.inputs.shape[1], train.meta.vocab_size
-    counts = np.zeros((T, V, V), np.int64)
-    at = np.broadcast_to(np.arange(T), train.inputs.shape)
-    scored = train.labels != IGNORE
-    np.add.at(counts, (at[scored], train.inputs[scored], train.labels[scored]), 1)
-    exact, share = judge(counts.argmax(2)[np.arange(T), test.inputs], test.labels)
-    return {"baseline_exact_match": metrics.proportion(int(exact.sum()), len(exact)),
-            "baseline_token_accuracy": metrics.bootstrap(share, "share")}

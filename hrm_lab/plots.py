@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from hrm_lab.metrics import proportion
-from hrm_lab.scrub import ARC_COLOURS, grid_svg, scrub  # noqa: F401 (notebooks take them from here)
+from hrm_lab.scrub import ARC_COLOURS, grid_svg, scrub, trace_frames  # noqa: F401 (notebooks take them from here)
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 INK, MUTED, GIVEN = "#222222", "#6b6b6b", "#e4e4e4"

@@ -135,3 +135,24 @@ def _group(attributes, parts):
 def _path(attributes, parts):
     d = "".join(parts)
     return f'<path {attributes} d="{d}"/>' if d else ""
+
+
+def trace_frames(frames: list[dict], inputs: np.ndarray, labels: np.ndarray, meta) -> tuple[list[str], list[str]]:
+    """SVGs and labels for `scrub`, from `act.trace`: frames with `segment`, `update`, `answer` (T,), `halt`.
+
+    inputs and labels (T,) token ids; a cell is given where the input already holds its label; unscored cells show
+    their input. `meta` is the dataset's (tokens, grid).
+    """
+    scored = labels >= 0
+    names = np.array(meta.tokens or [str(i) for i in range(meta.vocab_size)])
+    given = (inputs == labels) if meta.grid else np.zeros(len(inputs), bool)
+    svgs, told, before = [], [], None
+    for frame in frames:
+        answer = np.where(scored, frame["answer"], inputs)
+        changed = np.zeros(len(answer), bool) if before is None else answer != before
+        before = answer
+        title = (f"segment {frame['segment']}, update {frame['update']}: {int((answer != labels)[scored].sum())} wrong, "
+                 f"{100 * frame['halt']:.0f} % sure")
+        svgs.append(grid_svg(names[answer], given, scored & (answer != labels), changed, meta.grid, label=title))
+        told.append(title)
+    return svgs, told

@@ -1,0 +1,138 @@
+"""The real pipeline, once, with the preset `smoke`: every notebook runs, says what it found, and reads well."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+from hrm_lab.inspect_notebook import ROOT
+from hrm_lab.notebooks import checked_metrics
+from test_report_html import browser, visit
+
+TASKS = yaml.safe_load((ROOT / "notebooks/presets.yaml").read_text())["smoke"]["02_puzzle_training"]["tasks"]
+TRAINED = [f"02_puzzle_training-{task}" for task in TASKS]
+RUNS = ["01_data_preparation", *TRAINED, "06_evaluation", "07_report"]
+PAGES = ["index", *RUNS]
+
+
+def snakemake(work):
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(ROOT / "Snakefile"),
+               "--directory", str(work), "--config", "preset=smoke"]
+    found = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=280)
+    return found.returncode, found.stdout
+
+
+@pytest.fixture(scope="session")
+def work(tmp_path_factory):
+    """The working directory after a first run of everything."""
+    work = tmp_path_factory.mktemp("pipeline")
+    code, text = snakemake(work)
+    assert code == 0, text[-6000:]
+    return work
+
+
+def read(work, run, file):
+    return json.loads((work / "runs/notebooks" / run / file).read_text())
+
+
+def soup(work, page):
+    return BeautifulSoup((work / "reports" / f"{page}.html").read_text(), "html.parser")
+
+
+# ---------------------------------------------------------------- what the notebooks found
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_notebook_succeeds_and_says_what_it_found(work, run):
+    record = read(work, run, "run.json")
+    assert (record["status"], record["error"], record["preset"]) == ("ok", None, "smoke")
+    found = checked_metrics(read(work, run, "metrics.json"), run)
+    assert found["headline"]
+    for name, metric in found["metrics"].items():
+        values = [metric[k] for k in ("low", "value", "high") if metric[k] is not None]
+        assert metric["unit"] != "share" or all(0 <= x <= 1 for x in values), (name, metric)
+
+
+@pytest.mark.parametrize("run", TRAINED)
+def test_training_is_judged_by_exact_match_with_n_and_interval(work, run):
+    score = read(work, run, "metrics.json")["metrics"]["exact_match"]
+    assert score["unit"] == "share" and score["n"] > 0
+    assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
+
+
+def test_a_mean_hides_no_task(work):
+    found = read(work, "02_puzzle_training-copy-increment", "metrics.json")["metrics"]
+    parts = [found[f"exact_match/{task}"] for task in ("copy", "increment")]
+    assert sum(part["n"] for part in parts) == found["exact_match"]["n"]
+    right = sum(part["n"] * part["value"] for part in parts)
+    assert right == pytest.approx(found["exact_match"]["n"] * found["exact_match"]["value"])
+
+
+@pytest.mark.parametrize("file", ["best/model.safetensors", "final/model.safetensors", "training_history.json",
+                                  "training_metrics.png", "prediction_vs_groundtruth.png"])
+def test_training_leaves_its_artefacts(work, file):
+    path = work / "runs/notebooks/02_puzzle_training-copy-increment/train" / file
+    assert path.stat().st_size > 100
+    if path.suffix == ".png":
+        assert path.read_bytes().startswith(b"\x89PNG")
+    if path.suffix == ".json":
+        assert json.loads(path.read_text())
+
+
+# ---------------------------------------------------------------- their pages
+
+
+def test_there_is_a_page_for_every_run(work):
+    assert {path.stem for path in (work / "reports").glob("*.html")} == set(PAGES)
+    assert f"{len(RUNS)} ok" in soup(work, "index").select_one(".tally").get_text(" ")
+    links = {a["href"] for a in soup(work, "index").find_all("a", href=True)}
+    assert {f"{run}.html" for run in RUNS} <= links
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_fetches_nothing_and_describes_its_figures(work, page):
+    html = soup(work, page)
+    assert not html.find_all("script")
+    for tag in html.find_all(True):
+        for name in ("src", "href", "xlink:href"):
+            if tag.name != "a":  # a link is followed by a click only
+                assert not re.match(r"(https?:)?//", tag.get(name, "")), tag
+    for image in html.find_all("img"):
+        assert image["alt"].strip() and not image["alt"].startswith("Figure without a description"), image["alt"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_names_no_folder_of_this_machine(work, page):
+    text = (work / "reports" / f"{page}.html").read_text()
+    text = re.sub(r"base64,[\w+/=\s]+", "", text)  # a picture may spell anything
+    for folder in {str(p) for p in (work, work.resolve(), ROOT, ROOT.resolve(), Path.home())} - {"/"}:
+        assert not re.search(re.escape(folder) + r"(?![\w.-])", text), folder
+
+
+@browser
+def test_a_browser_asks_for_nothing_and_complains_of_nothing(work, tmp_path):
+    own = re.compile(r"https?://(?!fonts|ajax)[\w.-]*\.(google|googleapis|gvt1)\.com/|chrome")  # the browser's business
+    for page in PAGES:
+        path = work / "reports" / f"{page}.html"
+        _, console, asked = visit(path, tmp_path / page)
+        assert not console, (page, console)
+        assert not [url for url in asked if not own.match(url) and url != path.as_uri()], page
+
+
+# ---------------------------------------------------------------- again
+
+
+def test_a_second_run_does_nothing(work):
+    def times():
+        files = (path for part in ("runs", "reports", "data") for path in (work / part).rglob("*"))
+        return {path: path.stat().st_mtime_ns for path in files if path.is_file()}
+
+    before = times()
+    code, text = snakemake(work)
+    assert code == 0 and "nothing to be done" in text.lower(), text[-3000:]
+    assert times() == before and before
