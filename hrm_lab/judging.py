@@ -65,7 +65,8 @@ def findings(scores: dict, history: list[dict], task: str) -> list[str]:
                + (f"change exact match by {-100 * difference:+.1f} points." if abs(difference) > 5e-4
                   else "not change exact match."))
     error = scores["halting_error"]
-    out.append(f"Its own estimate of being right is off by {100 * error['value']:.1f} points on average (n = {error['n']:,}).")
+    out.append(f"Its own estimate of being right is off by {100 * error['value']:.1f} points on average "
+               f"(n = {error['n']:,}).")
     flagged, why = loss_guard(history, scores)
     if flagged:
         out.append(f"**Flagged: {why}.** The loss fell and the task was not learnt.")

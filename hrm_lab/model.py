@@ -51,6 +51,7 @@ class HRMConfig:
     prefix: int = 0  # positions that the puzzle embedding takes in front of the sequence
     puzzle_dim: int = 0  # width of a puzzle embedding, at most prefix * hidden; the rest is zero
     q_pool: str = "mean"  # what the Q head reads: "mean" over positions, or the "first" (official)
+    q_bias: float = -5.0  # initial halt and continue logits (official: -5); short runs want one nearer to zero
     loss: str = "softmax"
     halt_max_steps: int = 8
     halt_exploration: float = 0.1
@@ -171,9 +172,9 @@ class HRM(nn.Module):
         self.embed = nn.Parameter(truncated_normal(c.vocab_size, c.hidden, std=std))
         self.head = Linear(c.hidden, c.vocab_size)
         self.q_head = Linear(c.hidden, 2, bias=True)
-        with torch.no_grad():  # Q starts near zero: nothing halts before the model has learnt to judge itself
+        with torch.no_grad():  # nothing halts before the model has learnt to judge itself
             self.q_head.weight.zero_()
-            self.q_head.bias.fill_(-5.0)
+            self.q_head.bias.fill_(c.q_bias)
         if c.num_puzzles:
             self.puzzle_embed = nn.Parameter(torch.zeros(c.num_puzzles, c.puzzle_dim))
         elif c.prefix:

@@ -151,8 +151,9 @@ def trace_frames(frames: list[dict], inputs: np.ndarray, labels: np.ndarray, met
         answer = np.where(scored, frame["answer"], inputs)
         changed = np.zeros(len(answer), bool) if before is None else answer != before
         before = answer
-        title = (f"segment {frame['segment']}, update {frame['update']}: {int((answer != labels)[scored].sum())} wrong, "
+        wrong = scored & (answer != labels)
+        title = (f"segment {frame['segment']}, update {frame['update']}: {wrong.sum()} wrong, "
                  f"{100 * frame['halt']:.0f} % sure")
-        svgs.append(grid_svg(names[answer], given, scored & (answer != labels), changed, meta.grid, label=title))
+        svgs.append(grid_svg(names[answer], given, wrong, changed, meta.grid, label=title))
         told.append(title)
     return svgs, told
