@@ -239,7 +239,8 @@ def evaluate_and_log(trainer: Trainer, valid: Split, run: Path, parts: dict, clo
            "token_accuracy": float(found.token_accuracy.mean()), "halting_steps": float(found.steps.mean()),
            **{k: v["value"] for k, v in exact.items()}, "n": len(found.exact)}
     runs.append_metrics(run, row)
-    merit = row["exact_match"] + 1e-3 * row["token_accuracy"]  # exact match first, tokens while it is still zero
+    # exact match first, then tokens (while it is still zero), then the loss (once it is 100 %)
+    merit = row["exact_match"] + 1e-3 * row["token_accuracy"] - 1e-6 * row["loss"]
     if merit > trainer.best:
         trainer.best, trainer.best_step, trainer.evals_since_best = merit, trainer.step, 0
         save_weights(trainer, run / "best", swapped=True)
