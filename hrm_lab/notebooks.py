@@ -77,7 +77,8 @@ def finish(out, metrics, headline):
     """Write `out`/metrics.json and show its headline. The last cell of every notebook calls this.
 
     metrics: name -> {"value": float, "n": int, "low": float or None, "high": float or None, "unit": str}; low and high
-    bound the 95 % interval; unit "share" means a share (or a difference of shares) that is shown in percent. headline: names in `metrics`.
+    bound the 95 % interval; unit "share" means a share, or a difference of shares, and is shown in percent. headline:
+    names in `metrics`.
     """
     from IPython.display import display
 
