@@ -66,7 +66,7 @@ def test_one_block_is_what_its_formula_says():
     y = norm(x + attended)
     gate, up = (y @ block.mlp.gate_up.weight.T).chunk(2, dim=-1)
     expected = norm(y + (gate / (1 + torch.exp(-gate)) * up) @ block.mlp.down.weight.T)
-    torch.testing.assert_close(block(x, None), expected)
+    torch.testing.assert_close(block(x, None, None), expected)
 
 
 def test_rotation_depends_on_the_distance_only():
