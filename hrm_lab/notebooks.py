@@ -22,7 +22,6 @@ import platform
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -34,6 +33,7 @@ from pathlib import Path
 
 import yaml
 
+from hrm_lab.files import commit, write_atomic, write_json
 from hrm_lab.inspect_notebook import ROOT, check, declared, read_notebook, sources, title
 
 PRESETS = ROOT / "notebooks" / "presets.yaml"
@@ -85,7 +85,7 @@ def finish(out, metrics, headline):
     metrics = {name: {k: v.item() if hasattr(v, "item") else v for k, v in m.items()} for name, m in metrics.items()}
     record = checked_metrics({"headline": list(headline), "metrics": metrics}, f"{out}/metrics.json")
     Path(out).mkdir(parents=True, exist_ok=True)
-    write_whole(Path(out) / "metrics.json", json.dumps(record, indent=1, allow_nan=False))
+    write_atomic(Path(out) / "metrics.json", json.dumps(record, indent=1, allow_nan=False))
     shown = [(metric_name(name), *shown_metric(metrics[name])) for name in headline]
     rows = "".join("<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td></tr>".format(*map(escape, row)) for row in shown)
     head = "<tr><th>Result</th><th>Value</th><th>95 % interval</th><th>n</th></tr>"
@@ -184,7 +184,7 @@ def _execute(path, executed, params, threads, workdir):
 
     class WholeFiles(LocalHandler):
         def write(self, buf, path):
-            write_whole(path.removeprefix("whole:"), buf)
+            write_atomic(path.removeprefix("whole:"), buf)
 
     sockets = tempfile.mkdtemp(prefix="hrm-", dir="/tmp" if os.path.isdir("/tmp") else None)
 
@@ -242,7 +242,7 @@ def _tidy(executed, workdir, error):
                                                "traceback": [error]})
     for cell in code:
         cell["outputs"] = _without_paths(cell["outputs"], _own_paths(workdir))
-    write_whole(executed, json.dumps(nb, indent=1, ensure_ascii=False) + "\n")
+    write_atomic(executed, json.dumps(nb, indent=1, ensure_ascii=False) + "\n")
 
 
 def _own_paths(workdir):
@@ -270,35 +270,11 @@ def _without_paths(value, paths):
     return value
 
 
-def commit(folder):
-    """Short commit of the checkout that holds `folder`, with "+" if files differ from it; None outside git."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--exclude=*"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None
-
-
 def version(package):
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def write_whole(path, text):
-    """Write `text` so that a reader, or a `kill -9`, never sees half of it."""
-    temporary = Path(f"{path}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def write_json(path, record):
-    write_whole(path, json.dumps(record, indent=1, default=str) + "\n")
 
 
 # ---------------------------------------------------------------- command line

@@ -24,8 +24,9 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from traitlets.config import Config
 
+from hrm_lab.files import write_atomic
 from hrm_lab.inspect_notebook import read_parameters
-from hrm_lab.notebooks import checked_metrics, metric_name, shown_metric, write_whole
+from hrm_lab.notebooks import checked_metrics, metric_name, shown_metric
 
 TEMPLATES = Path(__file__).parent / "templates"
 FETCHING = ("src", "srcset", "poster", "background", "xlink:href")
@@ -81,7 +82,7 @@ def render(executed, html_path, run, previous=None, following=None, exporter=Non
     page = {"title": f"{run['title']} · hrm-lab", "facts": facts(run), "run": run,
             "parameters": _parameters(nb), "failure": bool(failed), "previous": previous, "next": following}
     html, _ = (exporter or _exporter()).from_notebook_node(nb, {"page": page})
-    write_whole(html_path, polished(html, run["title"]))
+    write_atomic(html_path, polished(html, run["title"]))
 
 
 def facts(run):
@@ -283,7 +284,7 @@ def index(runs_dir, html_path, exporter=None):
     html = environment.get_template("runs.html.j2").render(
         page={"title": "Hierarchical reasoning, judged honestly"}, runs=runs, cards=cards,
         tally=[pair for pair in counted if pair[1]], newest=when(max((run["started"] for run in runs), default="")))
-    write_whole(html_path, html)
+    write_atomic(html_path, html)
 
 
 def run_folders(runs_dir):

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from datetime import UTC, datetime
@@ -21,6 +20,8 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+
+from hrm_lab.files import commit, write_atomic, write_json  # noqa: F401 (write_json: used as runs.write_json)
 
 
 class CheckpointError(ValueError):
@@ -44,26 +45,6 @@ def pick_device(wanted: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device: got {wanted!r}, expected one that this machine has ({reason})") from None
-
-
-def write_atomic(path: Path, data: bytes | str):
-    """Write, flush, rename; a reader sees the old file or the new one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as f:
-            f.write(data.encode() if isinstance(data, str) else data)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, value):
-    write_atomic(path, json.dumps(value, indent=1, allow_nan=False, default=str) + "\n")
 
 
 def read_json(path: Path):
@@ -160,7 +141,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
 def facts(device: torch.device | str = "cpu") -> dict:
     """What a reader needs to repeat a run: versions, commit, machine."""
     return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
-            "hrm_lab": version("hrm-lab") if installed("hrm-lab") else "source tree", "commit": commit(),
+            "hrm_lab": version("hrm-lab") if installed("hrm-lab") else "source tree",
+            "commit": commit(Path(__file__).parent) or "unknown",
             "platform": f"{platform.system()} {platform.machine()}", "device": str(device),
             "threads": torch.get_num_threads(), "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": Path(sys.argv[0]).name}
@@ -171,17 +153,6 @@ def installed(name: str) -> bool:
         return bool(version(name))
     except ImportError:
         return False
-
-
-def commit() -> str:
-    """Short commit of the source tree, with `+` where it has changes; `unknown` outside git."""
-    here = Path(__file__).parent
-    try:
-        found = subprocess.run(["git", "describe", "--always", "--dirty=+", "--exclude=*"], cwd=here, text=True,
-                               capture_output=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return found.stdout.strip() or "unknown"
 
 
 class Clock:

@@ -7,19 +7,25 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from hrm_lab.puzzles.layout import Split
+from hrm_lab.puzzles.layout import IGNORE, Split
 from hrm_lab.puzzles.mazes import canonical_maze
 from hrm_lab.puzzles.sudoku_symmetry import canonical
 
 
 def classes(split: Split) -> np.ndarray:
-    """(N,) int: equal for examples that are images of each other (sudoku, dihedral), else the group."""
+    """(N,) int: equal for examples that must stay on one side.
+
+    Images of each other (sudoku, dihedral); else variants of one group, where there are groups; else equal scored
+    inputs, such as one sequence to be copied and to be incremented.
+    """
     if split.meta.augment == "sudoku":
         names = [canonical(tuple(row)) for row in (np.maximum(split.inputs, 1) - 1).tolist()]
     elif split.meta.augment == "dihedral":
         names = [canonical_maze(row, *split.meta.grid[:2]) for row in split.inputs]
-    else:
+    elif len(np.unique(split.groups)) < len(split):
         return split.groups
+    else:
+        names = [row.tobytes() for row in np.where(split.labels == IGNORE, -1, split.inputs)]
     return np.unique(np.array(names, dtype=object), return_inverse=True)[1]
 
 

@@ -22,6 +22,14 @@ def test_parts_are_disjoint_up_to_symmetry_and_nothing_is_lost(tmp_path, task):
     assert len(load(tmp_path, "valid")) == len(valid)
 
 
+@pytest.mark.parametrize("task", ["copy-increment", "copy-increment-untyped"])
+def test_a_sequence_to_copy_and_to_increment_stays_on_one_side(tmp_path, task):
+    train, _ = build(task, tmp_path, 2000, 20, seed=3)
+    rest, valid = holdout(train, 200, seed=0)
+    sequences = [{row.tobytes() for row in part.inputs[:, 1:]} for part in (rest, valid)]
+    assert len(valid) == 200 and len(sequences[1]) == 100 and not sequences[0] & sequences[1]
+
+
 def test_images_of_one_4x4_puzzle_stay_together(tmp_path):
     train, _ = build("sudoku-4x4", tmp_path, 1200, 20, seed=0)
     assert len(np.unique(classes(train))) < 1200  # several images of a class: a random split would leak
