@@ -18,11 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hrm_lab.positions import peer_masks, rotate, rotation_tables
+
 VARIANTS = ("hrm", "trm", "plain")
 POSITIONS = ("none", "learned", "rope", "grid", "axial")
 MIXERS = ("attention", "mlp")
 LOSSES = ("softmax", "stablemax")
 GRADIENTS = ("", "one-step", "last-cycle")
+LONG = 256  # tokens from which attention on a CPU goes through the fused kernel
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class Attention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, T, D / heads)
         if rotation is not None:
             q, k = rotate(q, *rotation), rotate(k, *rotation)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        y = attend(q, k, v, mask)
         return self.out(y.transpose(1, 2).reshape(B, T, D))
 
 
@@ -182,7 +185,7 @@ class HRM(nn.Module):
         if c.positions == "learned":
             self.position_embed = nn.Parameter(truncated_normal(c.positions_total, c.hidden, std=std))
         elif c.positions == "grid":
-            self.register_buffer("peers", peer_masks(c), persistent=False)  # (heads, prefix + T, prefix + T)
+            self.register_buffer("peers", peer_masks(c), persistent=False)
         if c.positions in ("rope", "axial"):
             cos, sin = rotation_tables(c)
             self.register_buffer("cos", cos, persistent=False)
@@ -229,7 +232,7 @@ class HRM(nn.Module):
         """The cycles of one segment on embedded input x; `watch(z_H, z_L)` sees the states after each update."""
         c = self.config
         where = ((self.cos.to(x.dtype), self.sin.to(x.dtype)) if c.positions in ("rope", "axial") else None,
-                 self.peers if c.positions == "grid" else None)
+                 self.peers.to(x.dtype) if c.positions == "grid" else None)
         if c.variant == "plain":
             z_L = self.L_level(torch.zeros_like(x), x, *where)
             return self.H_level(torch.zeros_like(x), z_L, *where), z_L
@@ -257,51 +260,40 @@ class HRM(nn.Module):
             self.H_level.compile(dynamic=False)
 
 
-def rms_norm(x: Tensor, eps: float) -> Tensor:
-    return F.rms_norm(x, x.shape[-1:], eps=eps)
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(q k^T / sqrt(d) + mask) v; each (B, heads, T, d), mask (heads, T, T) with 0 or -inf.
 
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding in half-split form; x (B, heads, T, d), cos and sin (T, d)."""
-    a, b = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-b, a), dim=-1) * sin
-
-
-def rotation_tables(c: HRMConfig) -> tuple[Tensor, Tensor]:
-    """cos and sin, (prefix + T, d): over positions, or over rows and columns (half the planes each)."""
-    d = c.hidden // c.heads
-    if c.positions == "rope":
-        at = torch.arange(c.positions_total, dtype=torch.float32)
-        angles = torch.outer(at, c.rope_theta ** (-torch.arange(0, d, 2, dtype=torch.float32) / d))
-    else:
-        rates = c.rope_theta ** (-torch.arange(0, d, 4, dtype=torch.float32) / d)  # (d / 4,)
-        row, column = grid_ids(c.grid)[:, :2].float().unbind(1)
-        angles = torch.cat((torch.outer(row, rates), torch.outer(column, rates)), dim=1)
-        angles = F.pad(angles, (0, 0, c.prefix, 0))  # the prefix is not turned
-    angles = torch.cat((angles, angles), dim=1)
-    return angles.cos(), angles.sin()
-
-
-def grid_ids(grid: tuple[int, ...]) -> Tensor:
-    """(T, 3): row, column and box of each cell."""
-    rows, columns, box_rows, box_columns = grid
-    r = torch.arange(rows).repeat_interleave(columns)
-    c = torch.arange(columns).repeat(rows)
-    return torch.stack((r, c, (r // box_rows) * (columns // box_columns) + c // box_columns), dim=1)
-
-
-def peer_masks(c: HRMConfig) -> Tensor:
-    """(heads, prefix + T, prefix + T) bool: which cells a head looks at.
-
-    The heads take turns: one looks along rows, one along columns, one inside boxes (where there are boxes),
-    one everywhere. So the model is told what a row is and need not learn it, and it is indifferent to every
-    symmetry of the grid. The prefix sees and is seen by all.
+    Short sequences on a CPU go through two plain products: torch's fused kernel works in tiles for long ones and
+    is slower there, several times so in its bf16 gradient.
     """
-    ids = grid_ids(c.grid)
-    kinds = [ids[:, k, None] == ids[None, :, k] for k in range(3 if c.grid[2] * c.grid[3] > 1 else 2)]
-    kinds.append(torch.ones_like(kinds[0]))
-    masks = torch.stack([kinds[h % len(kinds)] for h in range(c.heads)])
-    return F.pad(masks, (c.prefix, 0, c.prefix, 0), value=True)
+    if q.is_cuda or q.shape[-2] > LONG:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, heads, T, T)
+    return (scores if mask is None else scores + mask).softmax(-1) @ v
+
+
+class RMSNorm(torch.autograd.Function):
+    """y = x / rms(x) over the last dimension; the gradient needs only y and 1 / rms, half of the work of autograd's."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, eps: float) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
+        inverse = (norm.square() / x.shape[-1] + eps).rsqrt().to(x.dtype)
+        y = x * inverse
+        ctx.save_for_backward(y, inverse)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        y, inverse = ctx.saved_tensors
+        along = torch.linalg.vecdot(grad, y).unsqueeze(-1) / y.shape[-1]
+        return torch.addcmul(grad, y, along, value=-1) * inverse, None
+
+
+def rms_norm(x: Tensor, eps: float) -> Tensor:
+    if x.is_cuda or torch.compiler.is_compiling():
+        return F.rms_norm(x, x.shape[-1:], eps=eps)
+    return RMSNorm.apply(x, eps)
 
 
 def truncated_normal(*shape: int, std: float) -> Tensor:

@@ -326,7 +326,7 @@ def fingerprint(split: Split) -> str:
 def code_fingerprint() -> str:
     """SHA-256 over the modules that decide what training does, short."""
     here = Path(__file__).parent
-    names = ["model.py", "act.py", "optim.py", "train.py", "puzzles/dataset.py", "puzzles/augment.py"]
+    names = ["model.py", "positions.py", "act.py", "optim.py", "train.py", "puzzles/dataset.py", "puzzles/augment.py"]
     return hashlib.sha256(b"".join((here / name).read_bytes() for name in names)).hexdigest()[:16]
 
 

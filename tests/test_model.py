@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from conftest import tiny
-from hrm_lab.model import HRM, HRMConfig, grid_ids, log_stablemax, peer_masks, rms_norm, rotate, rotation_tables
+from hrm_lab.model import HRM, HRMConfig, attend, log_stablemax, rms_norm
+from hrm_lab.positions import grid_ids, peer_masks, rotate, rotation_tables
 
 
 def run(model, B=3, T=6):
@@ -95,7 +97,7 @@ def test_axial_rotation_moves_with_rows_and_columns():
 def test_heads_on_a_4x4_sudoku_look_along_rows_columns_boxes_and_everywhere():
     assert grid_ids((4, 4, 2, 2))[[0, 6, 15]].tolist() == [[0, 0, 0], [1, 2, 1], [3, 3, 3]]
     masks = peer_masks(HRMConfig(vocab_size=6, seq_len=16, positions="grid", grid=(4, 4, 2, 2), hidden=16, heads=4))
-    seen = [masks[h, 5].nonzero().squeeze(1).tolist() for h in range(4)]  # cell 5: row 1, column 1, first box
+    seen = [(masks[h, 5] == 0).nonzero().squeeze(1).tolist() for h in range(4)]  # cell 5: row 1, column 1, first box
     assert seen == [[4, 5, 6, 7], [1, 5, 9, 13], [0, 1, 4, 5], list(range(16))]
 
 
@@ -113,6 +115,21 @@ def test_stablemax_is_a_distribution_and_rms_norm_has_unit_scale():
     torch.testing.assert_close(log_stablemax(x).exp().sum(-1), torch.ones(5))
     assert log_stablemax(torch.zeros(1, 4))[0, 0] == pytest.approx(-math.log(4))
     torch.testing.assert_close((rms_norm(x, 1e-5) ** 2).mean(-1), torch.ones(5))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_rms_norm_and_attention_agree_with_torch_in_value_and_gradient(dtype):
+    near = {"rtol": 0.02, "atol": 0.02} if dtype == torch.bfloat16 else {}
+    x = torch.randn(3, 2, 7, 4, dtype=dtype, requires_grad=True)
+    mask = torch.zeros(2, 7, 7, dtype=dtype).masked_fill(torch.rand(2, 7, 7) < 0.3, -math.inf)
+    mask[:, range(7), range(7)] = 0  # every position sees at least itself
+    weight = torch.randn(3, 2, 7, 4, dtype=dtype)
+    for ours, reference in ((rms_norm(x, 1e-5), F.rms_norm(x, (4,), eps=1e-5)),
+                            (attend(x, x.flip(0), x * 2, mask),
+                             F.scaled_dot_product_attention(x, x.flip(0), x * 2, attn_mask=mask))):
+        torch.testing.assert_close(ours, reference, **near)
+        found, expected = (torch.autograd.grad(y, x, weight)[0] for y in (ours, reference))
+        torch.testing.assert_close(found, expected, **near)
 
 
 @pytest.mark.parametrize(("change", "message"), [
