@@ -4,7 +4,7 @@
 - `TimeModel` turns work into seconds: a constant a step and a block, FLOPs at a rate, bytes at a bandwidth, with
   non-negative coefficients fitted to measured steps. It is a roofline whose terms add up: products and elementwise
   operations run one after the other in eager PyTorch, so their times add rather than hide behind each other.
-- `PAPER` holds the published settings, so that "how long would the paper's run take here" has an answer.
+- `published` holds the papers' settings, so that "how long would the paper's run take here" has an answer.
 - `lane_widths` simulates lanes that halt at different depths under four policies.
 
 Unusual: cost depends on where the gradient flows, which differs between the variants; `level_calls` follows
@@ -18,7 +18,7 @@ from itertools import combinations
 
 import numpy as np
 
-from hrm_lab.metrics import bootstrap
+from hrm_lab.metrics import bootstrap, score
 from hrm_lab.model import HRMConfig
 
 POLICIES = ("full", "wait", "compact", "refill")
@@ -178,8 +178,9 @@ def fit(works: list[Work], seconds: np.ndarray) -> TimeModel:
     best, found = math.inf, np.zeros(X.shape[1])
     for k in range(1, X.shape[1] + 1):
         for columns in map(list, combinations(range(X.shape[1]), k)):
-            b = np.linalg.lstsq(X[:, columns] / scale[columns], np.ones(len(y)), rcond=None)[0]
-            error = float(((X[:, columns] / scale[columns]) @ b - 1) @ ((X[:, columns] / scale[columns]) @ b - 1))
+            A = X[:, columns] / scale[columns]
+            b = np.linalg.lstsq(A, np.ones(len(y)), rcond=None)[0]
+            error = float(np.square(A @ b - 1).sum())
             if (b >= 0).all() and error < best:
                 best, found = error, np.zeros(X.shape[1])
                 found[columns] = b / scale[columns]
@@ -193,6 +194,20 @@ def held_out_errors(works: list[Work], seconds: np.ndarray) -> np.ndarray:
         others = [w for j, w in enumerate(works) if j != i]
         errors.append(fit(others, np.delete(y, i)).seconds(works[i]) / y[i] - 1)
     return np.array(errors)
+
+
+def predict(works: list[Work], seconds: np.ndarray, asked: Work, draws: int = 200, seed: int = 0) -> dict:
+    """Seconds of one step of `asked`, a score whose interval comes from fits to resampled settings (n of them).
+
+    The interval says how much the answer hangs on which settings were measured, not whether the model holds far
+    outside them: see `held_out_errors` for that.
+    """
+    y, rng, found = np.asarray(seconds, float), np.random.default_rng(seed), []
+    for _ in range(draws):
+        rows = rng.integers(0, len(y), len(y))
+        found.append(fit([works[i] for i in rows], y[rows]).seconds(asked))
+    low, high = np.quantile(found, [0.025, 0.975])
+    return score(fit(works, y).seconds(asked), len(y), float(low), float(high), "s")
 
 
 # ---------------------------------------------------------------- the papers' settings
@@ -284,7 +299,7 @@ def worth_of_halting(c: HRMConfig, model: TimeModel, lanes: int, means: list[flo
     """Seconds a puzzle under each policy, by mean halting depth; each a score with its interval over `repeats`.
 
     Rows: mean, solved (share within halt_max_steps), `seconds/<policy>` a puzzle seen, `solved_seconds/<policy>`
-    a puzzle solved, `saving/<policy>` (how many times cheaper than full depth).
+    a puzzle solved (over the repeats that solved one), `saving/<policy>` (times cheaper than full depth).
     """
     one, none = model.seconds(work(c, 1, training)), model.seconds(work(c, 0, training))
     rows = []
@@ -298,7 +313,8 @@ def worth_of_halting(c: HRMConfig, model: TimeModel, lanes: int, means: list[flo
                 widths = lane_widths(depths, lanes, c.halt_max_steps, policy)
                 seconds = (len(widths) * none + widths.sum() * (one - none)) / puzzles  # work is linear in lanes
                 found.setdefault(f"seconds/{policy}", []).append(seconds)
-                found.setdefault(f"solved_seconds/{policy}", []).append(seconds / max(solved.mean(), 1 / puzzles))
+                if solved.any():
+                    found.setdefault(f"solved_seconds/{policy}", []).append(seconds / solved.mean())
                 found.setdefault(f"saving/{policy}", []).append(found["seconds/full"][-1] / seconds)
         rows.append({"mean": mean, **{name: bootstrap(np.array(v)) for name, v in found.items()}})
     return rows

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from conftest import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from conftest import tiny
 from hrm_lab import act, cost, optim
 from hrm_lab.model import HRM, count_parameters
 
