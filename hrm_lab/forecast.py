@@ -78,9 +78,8 @@ def forecast(steps, values, n, at, draws: int = 4000, seed: int = 0) -> Forecast
     paths = paths.clip(0, 1)
     spread = np.sqrt(noise[:, None] ** 2 + paths * (1 - paths) / n[-1])
     samples = (paths + spread * rng.standard_normal(paths.shape)).clip(0, 1)
-    family = np.where(drawn < 2 * size, np.array([*names, "walk"])[np.minimum(drawn % size // len(NOISES), len(names))],
-                      "walk")
-    shares = {str(k): float((family == k).mean()) for k in sorted({*names, "walk"})}
+    member = np.array([*np.tile(np.repeat(names, len(NOISES)), 2), *["walk"] * len(walks[0])])
+    shares = {str(name): float((member[drawn] == name).mean()) for name in np.unique(member)}
     return Forecast(at, np.quantile(samples, LEVELS, axis=0).T, samples, float(values[-1]), shares)
 
 

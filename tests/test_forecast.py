@@ -24,13 +24,10 @@ def test_quantiles_are_ordered_bounded_and_repeatable(values, n, seed):
 
 def curve(i, rng):
     """Step -> share: a sigmoid, a power law or an exponential rise, of random height and pace."""
-    top, pace = rng.uniform(0.3, 1), rng.uniform(0.15, 0.7) * 1000
+    top, pace, power = rng.uniform(0.3, 1), rng.uniform(0.15, 0.7) * 1000, rng.uniform(0.5, 2)
     return [lambda t: top / (1 + np.exp(-(t - pace) / (0.25 * pace))),
-            lambda t: top * (1 - (1 + t / pace) ** -rng_power[i % 3]),
+            lambda t: top * (1 - (1 + t / pace) ** -power),
             lambda t: top * (1 - np.exp(-t / pace))][i % 3]
-
-
-rng_power = (0.5, 1.0, 2.0)
 
 
 def test_the_interval_covers_made_up_curves():
