@@ -1,12 +1,15 @@
 """Training throughput of HRM and TRM: steps and samples a second, GFLOP/s, share of the measured matmul peak, memory.
 
     python benchmarks/throughput.py [--models hrm,trm] [--sizes 128x64,512x32] [--tokens 81] [--eager | --compiled]
+    python benchmarks/throughput.py --device cuda --precision bf16 --compiled --sizes 512x768 --peak-tflops 989
 
 A size is hidden x batch. Each setting runs in a process of its own, so that its peak memory is its own, with an empty
 compiler cache, so that `compile_seconds` is what a first run pays. A step is the real one: `hrm_lab.train.Trainer`
 with Adam-atan2, refill, clipping and all, on random puzzles. FLOPs are those of `hrm_lab.cost`. The peak is the
 fastest of several products in the same precision, the models' own shapes among them, measured once before the
-settings. Seconds are medians over steps after warm-up, with quartiles. The last line is one JSON object.
+settings; with --peak-tflops the stated peak takes its place (on an accelerator the share of it is the MFU). Seconds
+are medians over steps after warm-up, with quartiles. On a CPU that others use, too, the share "by CPU s" says what the
+share of the peak would be were every CPU second a second. The last line is one JSON object.
 """
 
 import argparse
@@ -183,7 +186,7 @@ def main():
     shapes = shapes_of(a.models, a.sizes, a.tokens, big=a.device != "cpu")
     peak = in_own_process("peak", {**common, "shapes": shapes, "seconds": a.seconds})
     if a.peak_tflops:
-        peak |= {"peak_gflops": 1000 * a.peak_tflops, "shape": "as stated"}
+        peak |= {"measured_gflops": peak["peak_gflops"], "peak_gflops": 1000 * a.peak_tflops, "shape": "as stated"}
     print(f"{machine()}; torch {torch.__version__}, {a.threads} thread(s), {a.device}, {a.precision}; "
           f"matmul peak {peak['peak_gflops']:.0f} GFLOP/s ({peak['shape']})")
     print(f"{'model':5} {'hidden':>6} {'tokens':>6} {'batch':>5} {'mode':8} {'ms/step':>9} {'quartiles':>17} "
@@ -197,15 +200,14 @@ def main():
                     r = in_own_process("measure", {**common, "model": model, "hidden": hidden, "tokens": tokens,
                                                    "batch": batch, "compiled": compiled, "seconds": a.seconds})
                     share = r["gflops"] / peak["peak_gflops"]
-                    r |= {"peak_gflops": peak["peak_gflops"], "share_of_peak": share,
-                          # on a CPU that others use, too, seconds of its own say what a quiet machine would give
-                          "share_of_peak_cpu": share * r["step_ms"] * a.threads / r["cpu_ms"]}
+                    by_cpu = share * r["step_ms"] * a.threads / r["cpu_ms"] if a.device == "cpu" else None
+                    r |= {"peak_gflops": peak["peak_gflops"], "share_of_peak": share, "share_of_peak_cpu": by_cpu}
                     results.append(r)
                     low, high = r["step_ms_quartiles"]
                     print(f"{model:5} {hidden:6} {tokens:6} {batch:5} {'compiled' if compiled else 'eager':8} "
                           f"{r['step_ms']:9.1f} {low:8.1f}-{high:<8.1f} {r['samples_per_second']:10.1f} "
                           f"{r['gflops']:8.1f} {100 * r['share_of_peak']:6.1f} % "
-                          f"{100 * r['share_of_peak_cpu']:6.1f} % {r['peak_rss_mb']:7.0f} "
+                          f"{f'{100 * by_cpu:6.1f} %' if by_cpu else '-':>8} {r['peak_rss_mb']:7.0f} "
                           f"{r['compile_seconds']:9.1f} {r['n']:4}", flush=True)
     print(json.dumps({"machine": machine(), "torch": torch.__version__, "threads": a.threads, "device": a.device,
                       "peak": peak, "results": results}))
