@@ -59,22 +59,13 @@ def launch(model_config: HRMConfig, config: TrainConfig, data: Split, valid: Spl
                          f"and at most one for each of the {torch.cuda.device_count()} GPUs")
     share(config.batch, processes)
     job = write_job(model_config, config, data, valid, run, resume, kind, progress, stop_after)
-    threads = str(max(1, (int(os.environ.get("HRM_LAB_THREADS", "0")) or torch.get_num_threads()) // processes))
-    package = Path(__file__).parent.parent
-    environment = os.environ | {
-        "HRM_LAB_THREADS": threads, "OMP_NUM_THREADS": threads,
-        "PET_STANDALONE": "1",  # torchrun binds a free port itself, so that runs side by side never meet
-        "PYTHONPATH": os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])}
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1",
-               "--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no",
-               "-m", "hrm_lab.distributed", str(job)]
-    code, log = stream(command, environment, job.with_name("log.txt"))
+    code, log = start(processes, ["-m", "hrm_lab.distributed", str(job)], job.with_name("log.txt"))
     record = runs.read_json(run / "run.json") if (run / "run.json").exists() else {}
     if code:
         reason = f"one of {processes} processes failed (exit status {code})"
         if record.get("status") == "running":
             runs.write_json(run / "run.json", {**record, "status": "failed", "reason": reason})
-        raise RuntimeError(f"{run}: {reason}; the end of job/log.txt:\n" + "\n".join(log.splitlines()[-TAIL:]))
+        raise RuntimeError(f"{run}: {reason}; the end of job/log.txt:\n{last_words(log)}")
     row = runs.read_metrics(run)[-1]
     return {**row, "reason": "", **{k: record[k] for k in ("reason", "seconds", "cpu_seconds", "best_step")
                                     if k in record}}
@@ -82,7 +73,7 @@ def launch(model_config: HRMConfig, config: TrainConfig, data: Split, valid: Spl
 
 def write_job(model_config: HRMConfig, config: TrainConfig, data: Split, valid: Split, run: Path,
               resume: bool | str = False, device: str = "auto", progress: bool = True, stop_after: int = 0) -> Path:
-    """Write `<run>/job/` for `train`'s arguments (a run directory that may not be used is refused); returns job.json."""
+    """Write `<run>/job/` for `train`'s arguments (a directory that may not be used is refused); returns job.json."""
     check_fit(model_config, data, valid)
     run, prints = Path(run), {"train": fingerprint(data), "valid": fingerprint(valid)}
     open_run(run, {"model": asdict(model_config), "train": asdict(config), "data": prints}, resume)
@@ -95,8 +86,19 @@ def write_job(model_config: HRMConfig, config: TrainConfig, data: Split, valid: 
     return folder / "job.json"
 
 
-def stream(command: list[str], environment: dict[str, str], log: Path) -> tuple[int, str]:
-    """Run a command, its output copied to ours and to `log` as it comes; returns exit status and output."""
+def start(processes: int, arguments: list[str], log: Path) -> tuple[int, str]:
+    """Run `arguments` (a script, or -m module, and its own) in `processes` processes; returns exit status and output.
+
+    The output is copied to ours and to `log` as it comes.
+    """
+    threads = str(max(1, (int(os.environ.get("HRM_LAB_THREADS", "0")) or torch.get_num_threads()) // processes))
+    package = str(Path(__file__).parent.parent)
+    environment = os.environ | {
+        "HRM_LAB_THREADS": threads, "OMP_NUM_THREADS": threads,
+        "PET_STANDALONE": "1",  # torchrun binds a free port itself, so that runs side by side never meet
+        "PYTHONPATH": os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])}
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1",
+               "--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no", *arguments]
     said = b""
     with (open(log, "wb") as file,
           subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child):
@@ -111,6 +113,14 @@ def stream(command: list[str], environment: dict[str, str], log: Path) -> tuple[
             child.terminate()  # it ends the processes that it started
             raise
     return child.returncode, said.decode(errors="replace")
+
+
+def last_words(log: str) -> str:
+    """The last lines that the processes themselves wrote, and the line in which torchrun says which of them failed."""
+    lines = log.splitlines()
+    report = [i for i, line in enumerate(lines) if "torch/distributed/elastic" in line] or [len(lines)]
+    failed = [lines[i] for i in report if i < len(lines) and "failed (exitcode" in lines[i]]
+    return "\n".join([*lines[max(0, report[0] - TAIL):report[0]], *failed])
 
 
 def main(job_file: Path):

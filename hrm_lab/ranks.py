@@ -73,11 +73,11 @@ class Ranks:
     def same(self, tensors: list[Tensor], step: int):
         """RuntimeError unless all processes hold the same values (to a checksum)."""
         if self.count > 1:
-            sums = self.table([float(torch.stack([t.detach().double().sum() for t in tensors]).sum())])[:, 0]
-            if (sums != sums[0]).any():
-                other = int(np.flatnonzero(sums != sums[0])[0])
+            sums = self.table([float(torch.stack([t.detach().double().sum() for t in tensors]).sum())])[:, 0].tolist()
+            other = next((i for i, found in enumerate(sums) if found != sums[0]), 0)
+            if other:
                 raise RuntimeError(f"step {step}: the weights of process {other} sum to {sums[other]!r}, expected "
-                                   f"{sums[0]!r} as in process 0 (all processes need the same hardware and versions)")
+                                   f"{sums[0]!r} as in process 0 (all need the same hardware and versions)")
 
     def wait(self):
         """Until every process is here."""

@@ -227,7 +227,7 @@ def train(model_config: HRMConfig, config: TrainConfig, data: Split, valid: Spli
                 if ranks.chief_says(bool(reason)):
                     reason = reason or "the first process says so"
                 elif stop_after and trainer.step >= stop_after:
-                    return {**row, "reason": "", "seconds": clock.wall}
+                    return {**row, "reason": "", "seconds": clock.wall} if ranks.chief else {}
     except BaseException as error:
         if ranks.chief:
             failed = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
