@@ -25,7 +25,9 @@ they talk by gloo, GPUs by nccl. Validation runs on the first process while the 
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -50,6 +52,7 @@ def launch(model_config: HRMConfig, config: TrainConfig, data: Split, valid: Spl
     Raises what `train` raises on bad arguments before a process is started, and RuntimeError with the end of the
     log when one of them fails; the last checkpoint is then in `<run>/resume/`.
     """
+    run = Path(run)
     if processes == 1:
         return train(model_config, config, data, valid, run, resume, device, progress, stop_after)
     kind = runs.pick_device(device).type
@@ -94,14 +97,16 @@ def start(processes: int, arguments: list[str], log: Path) -> tuple[int, str]:
     threads = str(max(1, (int(os.environ.get("HRM_LAB_THREADS", "0")) or torch.get_num_threads()) // processes))
     package = str(Path(__file__).parent.parent)
     environment = os.environ | {
+        "HRM_LAB_STARTED": "1",
         "HRM_LAB_THREADS": threads, "OMP_NUM_THREADS": threads,
         "PET_STANDALONE": "1",  # torchrun binds a free port itself, so that runs side by side never meet
         "PYTHONPATH": os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])}
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1",
                "--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no", *arguments]
     said = b""
-    with (open(log, "wb") as file,
-          subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child):
+    with (open(log, "ab") as file,
+          subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT) as child):
         try:
             while chunk := os.read(child.stdout.fileno(), 65536):  # not by lines: a progress bar has none
                 said += chunk
@@ -123,11 +128,20 @@ def last_words(log: str) -> str:
     return "\n".join([*lines[max(0, report[0] - TAIL):report[0]], *failed])
 
 
+def end_with_the_starter():
+    """Wait for the end of stdin, which is a pipe from `start`, then die: no process trains on, unseen, after a kill."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
 def main(job_file: Path):
     """One process of a job; under `accelerate launch` there are several, alone it trains by itself."""
-    from accelerate import Accelerator  # here: it takes seconds, which one process need not spend
+    from accelerate import Accelerator, InitProcessGroupKwargs  # here: one process need not wait for it
 
     job, folder = runs.read_json(job_file), Path(job_file).parent
+    if os.environ.get("HRM_LAB_STARTED"):
+        threading.Thread(target=end_with_the_starter, daemon=True).start()
     runs.set_threads()
     splits = {name: dataset.load(folder, name) for name in SPLITS}
     for name, split in splits.items():
@@ -135,7 +149,8 @@ def main(job_file: Path):
             raise ValueError(f"{folder / name}: SHA-256 of the data is {fingerprint(split)}, "
                              f"expected {job['data'][name]} as {job_file} says")
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in job["train"].items()}
-    accelerator = Accelerator(cpu=job["device"] == "cpu")
+    patient = InitProcessGroupKwargs(timeout=timedelta(hours=2))  # the others wait while the first one evaluates
+    accelerator = Accelerator(cpu=job["device"] == "cpu", kwargs_handlers=[patient])
     train(config_from(job["model"]), TrainConfig(**settings), *splits.values(), folder.parent, job["resume"],
           str(accelerator.device), job["progress"], job["stop_after"], ranks=Ranks(accelerator))
     accelerator.end_training()

@@ -5,6 +5,8 @@ that the first tests look at.
 """
 
 import json
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -147,6 +149,15 @@ def test_a_process_that_dies_fails_the_launch_and_the_run_goes_on_to_the_same_bi
     whole, mended = bits(two / "muon"), bits(run)
     assert all(torch.equal(whole[k], mended[k]) for k in whole)
     assert load_model(run / "best").config == MODEL
+
+
+def test_no_process_trains_on_after_its_starter_was_killed():
+    code = "import threading, time, hrm_lab.distributed as d\n" \
+           "threading.Thread(target=d.end_with_the_starter, daemon=True).start(); time.sleep(100)"
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)})
+    child.stdin.close()  # as the kernel does for a process that is gone
+    assert child.wait(60) == 1
 
 
 def test_one_process_is_trained_in_this_one(tmp_path):

@@ -67,6 +67,16 @@ def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, toy, optimizer, v
     assert rows[0] == rows[1]
 
 
+def test_a_run_that_ended_is_not_trained_on_when_resumed(tmp_path, toy):
+    """As when it is killed between its last checkpoint and its last file."""
+    config = replace(CONFIG, steps=400, lr=0.0, patience=2, ema=0.0)
+    row = fit(tmp_path, toy, config)
+    whole = final_bits(tmp_path)
+    again = fit(tmp_path, toy, config, resume=True)
+    assert (again["step"], again["reason"]) == (row["step"], row["reason"]) and row["step"] == 12
+    assert all(torch.equal(whole[k], v) for k, v in final_bits(tmp_path).items())
+
+
 KILLED = """
 import sys; sys.path.insert(0, {tests!r})
 from test_train import *
