@@ -56,7 +56,8 @@ def refill(model: HRM, carry: Carry, take):
     carry.steps[lanes] = 0
 
 
-def segment(model: HRM, carry: Carry, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+def segment(model: HRM, carry: Carry, generator: torch.Generator, rank: int = 0,
+            ranks: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
     """One segment on every lane, in training: updates the carry, returns the loss (scalar) and its parts."""
     c = model.config
     z_H, z_L, logits, q = model(carry.inputs, carry.puzzle_ids, carry.z_H, carry.z_L)
@@ -76,7 +77,8 @@ def segment(model: HRM, carry: Carry, generator: torch.Generator) -> tuple[Tenso
             next_q = model(carry.inputs, carry.puzzle_ids, carry.z_H, carry.z_L)[3]
             target = torch.where(last, next_q[:, 0], next_q.amax(1)).sigmoid()
         loss = loss + 0.5 * F.binary_cross_entropy_with_logits(q[:, 1], target)
-    carry.halted = last | (wants_to_halt(c, q.detach()) & (carry.steps >= least_steps(c, carry.steps, generator)))
+    least = least_steps(c, carry.steps, generator, rank, ranks)
+    carry.halted = last | (wants_to_halt(c, q.detach()) & (carry.steps >= least))
     parts = {"loss": loss.detach(), "answer_loss": answer.detach(), "halt_loss": halt_loss.detach(),
              "token_accuracy": (right & scored).sum() / scored.sum().clamp(min=1), "exact_match": exact.float().mean()}
     return loss, parts
@@ -87,12 +89,15 @@ def wants_to_halt(c, q: Tensor) -> Tensor:
     return q[:, 0] > q[:, 1] if c.q_continue else q[:, 0] > math.log(c.halt_confidence / (1 - c.halt_confidence))
 
 
-def least_steps(c, steps: Tensor, generator: torch.Generator) -> Tensor:
-    """Exploration: with probability `halt_exploration` a lane must go on to a random depth of 2 to the maximum."""
-    B = len(steps)
+def least_steps(c, steps: Tensor, generator: torch.Generator, rank: int = 0, ranks: int = 1) -> Tensor:
+    """Exploration: with probability `halt_exploration` a lane must go on to a random depth of 2 to the maximum.
+
+    Drawn for the lanes of all ranks (steps has those of one), so that it does not depend on their number.
+    """
+    B = len(steps) * ranks
     explore = torch.rand(B, generator=generator) < c.halt_exploration
     depth = torch.randint(2, max(c.halt_max_steps, 2) + 1, (B,), generator=generator)
-    return (explore * depth).to(steps.device)
+    return (explore * depth).chunk(ranks)[rank].to(steps.device)
 
 
 def token_loss(kind: str, logits: Tensor, labels: Tensor) -> Tensor:

@@ -14,7 +14,13 @@ from torch import Tensor, nn
 OPTIMIZERS = ("adamw", "adam-atan2", "muon")
 
 
-class AdamAtan2(torch.optim.Optimizer):
+class Optimizer(torch.optim.Optimizer):
+    """torch's, but constructing it does not import the compiler, which takes a second."""
+
+    add_param_group = torch.optim.Optimizer.add_param_group.__wrapped__
+
+
+class AdamAtan2(Optimizer):
     """Adam without epsilon: the update is lr * atan2(m, sqrt(v)), so it does not depend on the loss's scale."""
 
     def __init__(self, params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.95), weight_decay: float = 0.1):
@@ -45,7 +51,7 @@ class AdamAtan2(torch.optim.Optimizer):
             torch._foreach_add_(params, updates, alpha=-group["lr"])
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Optimizer):
     """Momentum, then the nearest semi-orthogonal matrix by five Newton-Schulz steps; for matrices only."""
 
     def __init__(self, params, lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.1):
@@ -70,7 +76,7 @@ class Muon(torch.optim.Optimizer):
                 torch._foreach_add_(params, list(directions.unbind(0)), alpha=-group["lr"])
 
 
-class SignSGD(torch.optim.Optimizer):
+class SignSGD(Optimizer):
     """Sign of the gradient with decay, only on the rows that the batch used."""
 
     def __init__(self, params, lr: float = 1e-2, weight_decay: float = 0.1):

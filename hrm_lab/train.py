@@ -4,25 +4,29 @@
 training_history.json. Resuming after `kill -9` at any moment ends with the same bits as an uninterrupted
 run, on a CPU with the same thread count and compile setting: all randomness (data, exploration) and every
 decision depends on the step alone. The one exception is `max_seconds`, which depends on the clock.
+The same loop runs in every process of a multi-process run (`hrm_lab.ranks`): `batch` is the global batch, the first
+process evaluates, decides and writes while the others wait, and a checkpoint holds the lanes of all, so that another
+number of processes can go on with it. N processes resume to the bits of N uninterrupted ones.
 
 Validation, early stopping and `best/` use `valid`, never the test split.
 """
 
 import dataclasses
-import hashlib
 import json
 import math
-import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from hrm_lab import act, metrics, optim, runs
+from hrm_lab.checks import check_fit, code_fingerprint, differences, fingerprint, open_run
 from hrm_lab.model import HRM, HRMConfig
 from hrm_lab.puzzles.dataset import Sampler, Split
+from hrm_lab.ranks import Ranks, share
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -77,9 +81,9 @@ def learning_rate(c: TrainConfig, step: int) -> float:
 class Trainer:
     """Everything that a step changes, so that saving and loading it is saving and loading the run."""
 
-    def __init__(self, model_config: HRMConfig, config: TrainConfig, data: Split, device: torch.device):
+    def __init__(self, model_config: HRMConfig, config: TrainConfig, data: Split, device: torch.device, ranks: Ranks):
         torch.manual_seed(config.seed)
-        self.config, self.device = config, device
+        self.config, self.device, self.ranks = config, device, ranks
         self.model = HRM(model_config).to(device)
         if config.compile:
             self.model.compile_levels()
@@ -88,7 +92,8 @@ class Trainer:
                                       config.puzzle_lr)
         self.base_rates = [g["lr"] for o in self.optimizers for g in o.param_groups]
         self.average = [p.detach().clone() for p in self.params.values()] if config.ema else []
-        self.carry = act.initial_carry(self.model, config.batch, device, PRECISIONS[config.precision])
+        self.carry = act.initial_carry(self.model, share(config.batch, ranks.count), device,
+                                       PRECISIONS[config.precision])
         self.generator = torch.Generator().manual_seed(config.seed)
         self.sampler = Sampler(data, seed=config.seed, augment=config.augment, label_noise=config.label_noise,
                                input_noise=config.input_noise, balance=config.balance, curriculum=config.curriculum,
@@ -97,11 +102,12 @@ class Trainer:
         self.best, self.best_step, self.evals_since_best, self.evals_at_target = -math.inf, 0, 0, 0
 
     def advance(self) -> dict[str, torch.Tensor]:
-        """One optimiser step; returns the parts of the loss."""
+        """One optimiser step; returns the parts of the loss over this process's lanes."""
         c = self.config
-        act.refill(self.model, self.carry, self.sampler.take)
-        loss, parts = act.segment(self.model, self.carry, self.generator)
+        act.refill(self.model, self.carry, self.ranks.take(self.sampler.take, self.carry.halted))
+        loss, parts = act.segment(self.model, self.carry, self.generator, self.ranks.rank, self.ranks.count)
         loss.backward()
+        self.ranks.average([p.grad for p in self.params.values() if p.grad is not None])
         if c.clip:
             parts["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.params.values(), c.clip)
         groups = [g for o in self.optimizers for g in o.param_groups]
@@ -129,11 +135,11 @@ class Trainer:
         """The whole state as named tensors and JSON-able metadata."""
         out = {f"model/{k}": v for k, v in self.model.state_dict().items()}
         out |= {f"ema/{i}": a for i, a in enumerate(self.average)}
-        out |= {f"carry/{k}": v for k, v in vars(self.carry).items()}
+        out |= {f"carry/{k}": self.ranks.gather(v) for k, v in vars(self.carry).items()}  # the lanes of all processes
         out["rng"] = self.generator.get_state()
         for i, o in enumerate(self.optimizers):
-            for j, state in o.state_dict()["state"].items():
-                out |= {f"optimizer/{i}/{j}/{k}": v for k, v in state.items()}
+            for j, p in enumerate(parameters(o)):
+                out |= {f"optimizer/{i}/{j}/{k}": v for k, v in o.state[p].items()}
         return out, {"step": self.step, "sampler": self.sampler.state(), "best": self.best, "best_step": self.best_step,
                      "evals_since_best": self.evals_since_best, "evals_at_target": self.evals_at_target}
 
@@ -143,43 +149,46 @@ class Trainer:
 
         self.model.load_state_dict(part("model/"))
         self.average = [part("ema/")[str(i)] for i in range(len(self.average))]
-        self.carry = act.Carry(**part("carry/"))
+        self.carry = act.Carry(**{k: self.ranks.mine(v).clone() for k, v in part("carry/").items()})
         self.generator.set_state(tensors["rng"])
         for i, o in enumerate(self.optimizers):
-            state = {}
-            for key, value in tensors.items():
-                if key.startswith(f"optimizer/{i}/"):
-                    _, _, j, k = key.split("/")
-                    state.setdefault(int(j), {})[k] = value.clone()
-            o.load_state_dict({"state": state, "param_groups": o.state_dict()["param_groups"]})
+            for j, p in enumerate(parameters(o)):
+                o.state[p] = part(f"optimizer/{i}/{j}/")
         self.sampler.load_state(meta["sampler"])
         for name in ("step", "best", "best_step", "evals_since_best", "evals_at_target"):
             setattr(self, name, meta[name])
 
 
+def parameters(o: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
+    """In the order of its groups. (`state_dict` would number them too, but imports the compiler on its first call.)"""
+    return [p for group in o.param_groups for p in group["params"]]
+
+
 def train(model_config: HRMConfig, config: TrainConfig, data: Split, valid: Split, run: Path,
-          resume: bool | str = False, device: str = "auto", progress: bool = True, stop_after: int = 0) -> dict:
+          resume: bool | str = False, device: str = "auto", progress: bool = True, stop_after: int = 0,
+          ranks: Ranks | None = None) -> dict:
     """Train one model into the directory `run`; returns the last validation row with `reason` and `seconds`.
 
     resume: False refuses a directory that already holds a run; True goes on from its last checkpoint
     (or starts, if there is none); "previous" goes on from the checkpoint before the last; "same" goes on with
     an unfinished run of the same data, configuration and code, and otherwise clears the directory and starts.
     stop_after: leave off cleanly after this step with a checkpoint (0: run to the end).
-    Raises ValueError on data that does not fit the model, CheckpointError on a bad checkpoint,
-    FloatingPointError when the loss is no longer finite.
+    ranks: this process among those that train the model together (`hrm_lab.distributed`); all but the first
+    return an empty dict.
+    Raises ValueError on data that does not fit the model or a batch that the processes cannot share evenly,
+    CheckpointError on a bad checkpoint, FloatingPointError when the loss is no longer finite.
     """
-    run, began = Path(run), time.perf_counter()
+    run, began, ranks = Path(run), time.perf_counter(), ranks or Ranks()
     check_fit(model_config, data, valid)
     configs = {"model": asdict(model_config), "train": asdict(config),
                "data": {"train": fingerprint(data), "valid": fingerprint(valid)}}
-    if resume == "same" and not same_run(run, configs):
-        shutil.rmtree(run, ignore_errors=True)
-    if not resume and (run / "run.json").exists():
-        raise ValueError(f"{run}: holds a run already; expected an empty directory, or resume=True")
     where = runs.pick_device(device)
-    trainer = Trainer(model_config, config, data, where)
+    trainer = Trainer(model_config, config, data, where, ranks)
+    if ranks.chief:
+        open_run(run, configs, resume)
+    ranks.wait()  # until the directory is as it should be
     checkpoint = run / "resume" / "state.safetensors"
-    spent = {"wall": 0.0, "cpu": 0.0}
+    spent, reason = {"wall": 0.0, "cpu": 0.0}, ""
     if resume and checkpoint.exists():
         path = runs.previous(checkpoint) if resume == "previous" else checkpoint
         tensors, meta = runs.load_checkpoint(path)
@@ -187,55 +196,71 @@ def train(model_config: HRMConfig, config: TrainConfig, data: Split, valid: Spli
             other = differences(meta["configs"], configs)
             raise runs.CheckpointError(f"{path}: made by another configuration: {other}")
         trainer.load(tensors, meta)
-        spent = meta["spent"]
-    runs.rewind_metrics(run, trainer.step)
-    clock = runs.Clock(**spent)
-    facts = {**runs.facts(where), "setup_seconds": round(time.perf_counter() - began, 3)}
+        spent, reason = meta["spent"], meta["reason"]
+    clock = runs.Clock(spent["wall"], spent["cpu"] if ranks.chief else 0.0)
+    facts = {**runs.facts(where), "processes": ranks.count, "setup_seconds": round(time.perf_counter() - began, 3)}
     record = {**configs, **facts, "code": code_fingerprint(), "dataset": data.meta.name, "status": "running",
               "n_train": len(data.inputs), "n_valid": len(valid.inputs)}
-    runs.write_json(run / "run.json", record)
-    reason, row = "", {}
-    bar = tqdm(total=config.steps, initial=trainer.step, disable=not progress, unit="step", mininterval=1.0)
+    row = {}
+    if ranks.chief:
+        runs.rewind_metrics(run, trainer.step)
+        runs.write_json(run / "run.json", record)
+        row = (runs.read_metrics(run) or [{}])[-1]
+    bar = tqdm(total=config.steps, initial=trainer.step, disable=not (progress and ranks.chief), unit="step",
+               mininterval=1.0)
     try:
         while not reason:
             parts = trainer.advance()
             if trainer.step % config.eval_every == 0 or trainer.step == config.steps:
-                row = evaluate_and_log(trainer, valid, run, parts, clock)
-                reason = why_stop(trainer, row, clock)
-                bar.update(trainer.step - bar.n)
-                bar.set_postfix_str(f"loss {row['loss']:.3f} exact {100 * row['exact_match']:.1f} %")
-                save_resume(trainer, checkpoint, configs, clock)
-                if stop_after and trainer.step >= stop_after and not reason:
-                    return {**row, "reason": "", "seconds": clock.wall}
+                ranks.same(list(trainer.params.values()), trainer.step)
+                seen = ranks.table([float(parts["loss"]), float(parts["token_accuracy"]), clock.cpu])
+                if not np.isfinite(seen).all():
+                    raise FloatingPointError(
+                        f"{run}: the loss is {seen[:, 0].mean()} at step {trainer.step}; expected a finite number "
+                        f"(a lower lr than {config.lr} or a tighter clip than {config.clip} may help)")
+                if ranks.chief:
+                    row = evaluate_and_log(trainer, valid, run, seen, clock)
+                    reason = why_stop(trainer, row, clock)
+                    bar.update(trainer.step - bar.n)
+                    bar.set_postfix_str(f"loss {row['loss']:.3f} exact {100 * row['exact_match']:.1f} %")
+                save_resume(trainer, checkpoint, configs, clock, reason)
+                if ranks.chief_says(bool(reason)):
+                    reason = reason or "the first process says so"
+                elif stop_after and trainer.step >= stop_after:
+                    return {**row, "reason": "", "seconds": clock.wall} if ranks.chief else {}
     except BaseException as error:
-        runs.write_json(run / "run.json", {**record, "status": "failed", "reason": f"{type(error).__name__}: {error}"})
+        if ranks.chief:
+            failed = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+            runs.write_json(run / "run.json", {**record, **failed})
         raise
     finally:
         bar.close()
+    cpu = ranks.table([clock.cpu]).sum()
+    if not ranks.chief:
+        return {}
     save_weights(trainer, run / "final")
     history = runs.read_metrics(run)
     runs.write_json(run / "training_history.json", history)
     runs.write_json(run / "run.json", {**record, "status": "ok", "reason": reason, "steps": trainer.step,
                                        "best_step": trainer.best_step, "seconds": round(clock.wall, 3),
-                                       "cpu_seconds": round(clock.cpu, 3)})
-    return {**row, "reason": reason, "seconds": clock.wall, "cpu_seconds": clock.cpu, "best_step": trainer.best_step}
+                                       "cpu_seconds": round(cpu, 3)})
+    return {**row, "reason": reason, "seconds": clock.wall, "cpu_seconds": cpu, "best_step": trainer.best_step}
 
 
-def evaluate_and_log(trainer: Trainer, valid: Split, run: Path, parts: dict, clock: runs.Clock) -> dict:
-    """Score the (averaged) weights on validation, append the row, keep the best weights."""
+def evaluate_and_log(trainer: Trainer, valid: Split, run: Path, seen: np.ndarray, clock: runs.Clock) -> dict:
+    """Score the (averaged) weights on validation, append the row, keep the best weights.
+
+    seen (processes, 3): training loss, token accuracy and CPU-seconds of each.
+    """
     c = trainer.config
-    train_loss = float(parts["loss"])
-    if not math.isfinite(train_loss):
-        raise FloatingPointError(f"{run}: the loss is {train_loss} at step {trainer.step}; expected a finite number "
-                                 f"(a lower lr than {c.lr} or a tighter clip than {c.clip} may help)")
     if c.ema:
         trainer.swap_average()
     found = act.evaluate(trainer.model, valid, full=False, limit=c.eval_n, dtype=PRECISIONS[c.precision])
     exact = metrics.per_task("exact_match", found.exact, valid.tasks[:len(found.exact)], valid.meta.tasks)
     row = {"step": trainer.step, "epoch": round(trainer.sampler.drawn / len(trainer.sampler.split.inputs), 4),
-           "seconds": round(clock.wall, 3), "cpu_seconds": round(clock.cpu, 3), "split": "valid",
-           "lr": c.lr * learning_rate(c, trainer.step - 1), "train_loss": train_loss,
-           "train_token_accuracy": float(parts["token_accuracy"]), "loss": float(found.loss.mean()),
+           "seconds": round(clock.wall, 3), "cpu_seconds": round(float(seen[:, 2].sum()), 3), "split": "valid",
+           "lr": c.lr * learning_rate(c, trainer.step - 1), "train_loss": float(seen[:, 0].mean()),
+           "train_token_accuracy": float(seen[:, 1].mean()), "loss": float(found.loss.mean()),
            "token_accuracy": float(found.token_accuracy.mean()), "halting_steps": float(found.steps.mean()),
            **{k: v["value"] for k, v in exact.items()}, "n": len(found.exact)}
     runs.append_metrics(run, row)
@@ -268,10 +293,13 @@ def why_stop(trainer: Trainer, row: dict, clock: runs.Clock) -> str:
     return ""
 
 
-def save_resume(trainer: Trainer, path: Path, configs: dict, clock: runs.Clock):
+def save_resume(trainer: Trainer, path: Path, configs: dict, clock: runs.Clock, reason: str):
+    """The run so far, by the first process; `reason` is why it ends here, if it does, so that no step is added."""
     tensors, meta = trainer.tensors()
-    meta |= {"configs": configs, "spent": {"wall": clock.wall, "cpu": clock.cpu}}
-    runs.save_checkpoint(path, tensors, meta, keep_previous=True)
+    spent = {"wall": clock.wall, "cpu": float(trainer.ranks.table([clock.cpu]).sum())}
+    if trainer.ranks.chief:
+        runs.save_checkpoint(path, tensors, {**meta, "configs": configs, "spent": spent, "reason": reason},
+                             keep_previous=True)
 
 
 def save_weights(trainer: Trainer, folder: Path, swapped: bool = False):
@@ -301,48 +329,3 @@ def config_from(values: dict) -> HRMConfig:
     if unknown := sorted(set(values) - known):
         raise ValueError(f"config: unknown keys {', '.join(unknown)}; expected only {', '.join(sorted(known))}")
     return HRMConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-
-def check_fit(c: HRMConfig, *splits: Split):
-    """Refuse data whose shape or ids do not fit the model, before a step is trained."""
-    for split in splits:
-        m = split.meta
-        if len(split.inputs) == 0:
-            raise ValueError(f"{m.name}: got no puzzles, expected at least one")
-        if split.inputs.shape[1] != c.seq_len:
-            raise ValueError(f"{m.name}: got sequences of {split.inputs.shape[1]} tokens, "
-                             f"expected seq_len = {c.seq_len} as in the model's config")
-        if m.vocab_size > c.vocab_size:
-            raise ValueError(f"{m.name}: got a vocabulary of {m.vocab_size}, expected at most {c.vocab_size}")
-        if c.num_puzzles and int(split.puzzle_ids.max()) >= c.num_puzzles:
-            raise ValueError(f"{m.name}: got puzzle id {int(split.puzzle_ids.max())}, expected below {c.num_puzzles}")
-
-
-def fingerprint(split: Split) -> str:
-    """SHA-256 over a split's inputs and labels, short."""
-    return hashlib.sha256(split.inputs.tobytes() + split.labels.tobytes()).hexdigest()[:16]
-
-
-def code_fingerprint() -> str:
-    """SHA-256 over the modules that decide what training does, short."""
-    here = Path(__file__).parent
-    names = ["model.py", "positions.py", "act.py", "optim.py", "train.py", "puzzles/dataset.py", "puzzles/augment.py"]
-    return hashlib.sha256(b"".join((here / name).read_bytes() for name in names)).hexdigest()[:16]
-
-
-def same_run(run: Path, configs: dict) -> bool:
-    """Whether `run` holds an unfinished run of these data and configurations by this very code."""
-    try:
-        record = runs.read_json(run / "run.json")
-    except (OSError, ValueError):
-        return False
-    return (record["status"] != "ok" and record.get("code") == code_fingerprint()
-            and {part: record.get(part) for part in configs} == json.loads(json.dumps(configs)))
-
-
-def differences(a: dict, b: dict) -> str:
-    """Which settings differ between two nested configs, for an error message."""
-    found = [f"{part}.{k}: {a[part].get(k)!r} then, {b[part].get(k)!r} now"
-             for part in a for k in sorted({*a[part], *b[part]})
-             if json.dumps(a[part].get(k)) != json.dumps(b[part].get(k))]
-    return "; ".join(found)

@@ -13,7 +13,7 @@ from hrm_lab.inspect_notebook import ROOT, declared, read_notebook
 STEMS = ["01_data_preparation", "02_puzzle_training", "06_evaluation", "07_report"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "hrm_lab").rglob("*.py")}
-CORE = {f"hrm_lab.{name}" for name in ("act", "metrics", "model", "optim", "runs")}
+CORE = {f"hrm_lab.{name}" for name in ("act", "checks", "metrics", "model", "optim", "ranks", "runs")}
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 

@@ -67,6 +67,16 @@ def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, toy, optimizer, v
     assert rows[0] == rows[1]
 
 
+def test_a_run_that_ended_is_not_trained_on_when_resumed(tmp_path, toy):
+    """As when it is killed between its last checkpoint and its last file."""
+    config = replace(CONFIG, steps=400, lr=0.0, patience=2, ema=0.0)
+    row = fit(tmp_path, toy, config)
+    whole = final_bits(tmp_path)
+    again = fit(tmp_path, toy, config, resume=True)
+    assert (again["step"], again["reason"]) == (row["step"], row["reason"]) and row["step"] == 12
+    assert all(torch.equal(whole[k], v) for k, v in final_bits(tmp_path).items())
+
+
 KILLED = """
 import sys; sys.path.insert(0, {tests!r})
 from test_train import *
@@ -151,3 +161,16 @@ def test_bf16_trains_on_the_cpu_too(tmp_path, toy):
     row = fit(tmp_path, toy, replace(CONFIG, precision="bf16", steps=8))
     assert np.isfinite(row["loss"])
     assert all(t.dtype == torch.float32 for t in final_bits(tmp_path).values())
+
+
+@pytest.mark.parametrize("optimizer", ["adam-atan2", "muon"])
+def test_one_process_without_compiling_imports_neither_the_compiler_nor_accelerate(tmp_path, optimizer):
+    code = (f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
+            f"from test_train import *\n"
+            f"for stop in (4, 0):\n"
+            f"    fit(Path({str(tmp_path)!r}), toy_split(), replace(CONFIG, optimizer={optimizer!r}, steps=8),\n"
+            f"        resume=True, stop_after=stop)\n"
+            f"print(sorted({{'torch._dynamo', 'torch._inductor', 'accelerate'}} & set(sys.modules)))")
+    environment = os.environ | {"PYTHONPATH": str(TESTS.parent)}
+    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert said.stdout == "[]\n", said.stdout + said.stderr
