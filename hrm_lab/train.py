@@ -81,9 +81,10 @@ def learning_rate(c: TrainConfig, step: int) -> float:
 class Trainer:
     """Everything that a step changes, so that saving and loading it is saving and loading the run."""
 
-    def __init__(self, model_config: HRMConfig, config: TrainConfig, data: Split, device: torch.device, ranks: Ranks):
+    def __init__(self, model_config: HRMConfig, config: TrainConfig, data: Split, device: torch.device,
+                 ranks: Ranks | None = None):
         torch.manual_seed(config.seed)
-        self.config, self.device, self.ranks = config, device, ranks
+        self.config, self.device, self.ranks = config, device, ranks or Ranks()
         self.model = HRM(model_config).to(device)
         if config.compile:
             self.model.compile_levels()
@@ -92,7 +93,7 @@ class Trainer:
                                       config.puzzle_lr)
         self.base_rates = [g["lr"] for o in self.optimizers for g in o.param_groups]
         self.average = [p.detach().clone() for p in self.params.values()] if config.ema else []
-        self.carry = act.initial_carry(self.model, share(config.batch, ranks.count), device,
+        self.carry = act.initial_carry(self.model, share(config.batch, self.ranks.count), device,
                                        PRECISIONS[config.precision])
         self.generator = torch.Generator().manual_seed(config.seed)
         self.sampler = Sampler(data, seed=config.seed, augment=config.augment, label_noise=config.label_noise,
