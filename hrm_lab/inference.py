@@ -3,7 +3,7 @@
 An *attempt* is one run of the model with early halting. The first is the plain one; the others start from noisy
 states (Gaussian noise at the start or before every segment: PTRM, arXiv 2605.19943), see the puzzle under another
 symmetry (voting, as for ARC), or both; and an attempt that has not become sure may think for longer than in training.
-`search` runs them, `choose` picks an answer, `table` sets accuracy against compute. Nothing here looks at labels
+`search` runs them, `choose` picks an answer, `curve` sets accuracy against compute. Nothing here looks at labels
 or at a puzzle's rules, but for `pass@K`, the ceiling that a perfect choice would reach.
 
 Unusual:
@@ -14,7 +14,7 @@ Unusual:
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -66,6 +66,11 @@ class Attempts:
     def first(self, k: int) -> "Attempts":
         """What a search with k attempts would have given."""
         return Attempts(*(a[:k] for a in vars(self).values()))
+
+    def until_sure(self) -> "Attempts":
+        """What a search until sure would have given: nothing after the first attempt that stopped by itself."""
+        made = np.cumsum(self.sure, axis=0) - self.sure == 0  # (K, N)
+        return Attempts(self.predictions * made[..., None], self.confidence * made, self.steps * made, self.sure & made)
 
 
 @torch.no_grad()
@@ -154,7 +159,10 @@ def choose(found: Attempts, by: str = "confidence") -> tuple[np.ndarray, np.ndar
 
 
 def judge(found: Attempts, labels: np.ndarray, by: str = "confidence") -> dict:
-    """Outcomes of each puzzle against labels (N or more, T): `exact` and `any` attempt exact, (N,) bool; `segments` (N,)."""
+    """Outcomes of each puzzle against labels (N or more, T): `exact` of the choice, `any`, `segments`.
+
+    All (N,). `any` (some attempt is exact) is what a perfect choice would reach, so no method.
+    """
     labels = labels[:found.steps.shape[1]]
     right = np.stack([act.judge(p, labels)[0] for p in found.predictions]) & (found.steps > 0)
     return {"exact": right[choose(found, by)[1], np.arange(len(labels))], "any": right.any(0),
@@ -164,8 +172,8 @@ def judge(found: Attempts, labels: np.ndarray, by: str = "confidence") -> dict:
 def point(outcome: dict, baseline: dict, config: HRMConfig) -> dict:
     """One point of the curve: accuracy, compute, and the paired difference to `baseline` on the same puzzles.
 
-    outcome, baseline: of `judge`. Segments and GFLOP are means a puzzle; `selection_failures` are the puzzles that
-    some attempt solved and the choice missed.
+    outcome, baseline: of `judge`. Segments, level calls and GFLOP are means a puzzle; `selection_failures` are the
+    puzzles that some attempt solved and the choice missed.
     """
     exact, n = outcome["exact"], len(outcome["exact"])
     segments = metrics.bootstrap(outcome["segments"], "segments")
@@ -173,7 +181,8 @@ def point(outcome: dict, baseline: dict, config: HRMConfig) -> dict:
             "minus_one_pass": metrics.paired_difference(exact, baseline["exact"]),
             "pass_at_k": metrics.proportion(int(outcome["any"].sum()), n),
             "selection_failures": metrics.proportion(int((outcome["any"] & ~exact).sum()), n),
-            "segments": segments, "gflop": metrics.plain(segments["value"] * segment_flops(config) / 1e9, n, "GFLOP")}
+            "segments": segments, "level_calls": metrics.plain(segments["value"] * level_calls(config), n, "calls"),
+            "gflop": metrics.plain(segments["value"] * segment_flops(config) / 1e9, n, "GFLOP")}
 
 
 def level_calls(c: HRMConfig) -> int:
@@ -194,3 +203,64 @@ def segment_flops(c: HRMConfig) -> float:
     L = 1 if c.variant == "plain" else c.H_cycles * c.L_cycles
     blocks = (H + L) * c.L_layers if c.variant == "trm" else H * c.H_layers + L * c.L_layers
     return c.latents * (blocks * block + 2 * T * D * c.vocab_size)
+
+
+# ---------------------------------------------------------------- accuracy against compute
+
+
+def tune(model: HRM, valid, c: Search, sigmas: list[float], limit: int = 0) -> tuple[Search, list[dict]]:
+    """The noise that solves most validation puzzles, the cheapest among equals: a search as `c`, but until sure.
+
+    Returns it, and one row a sigma tried: search, exact_match, segments (a puzzle).
+    """
+    rows = []
+    for sigma in sigmas:
+        s = replace(c, sigma=sigma, until_sure=True)
+        outcome = judge(search(model, valid, s, limit), valid.labels)
+        rows.append({"search": s, "segments": float(outcome["segments"].mean()),
+                     "exact_match": metrics.proportion(int(outcome["exact"].sum()), len(outcome["exact"]))})
+    return max(rows, key=lambda row: (row["exact_match"]["value"], -row["segments"]))["search"], rows
+
+
+def curve(model: HRM, split, c: Search, levels: list[float], limit: int = 0) -> list[dict]:
+    """Accuracy against compute on a split: one row a point, with `method`, `setting` and the fields of `point`.
+
+    c: of `tune`. The first row is one pass that halts as trained; all rows are paired with it. Then: one pass with
+    other confidences to stop at, and never (full depth); more segments than in training; noise and symmetries with
+    1, 2, 4, ... attempts, with all of them run and with none after the first sure one, chosen from by confidence, and
+    all of them also by vote. Raises ValueError where the kind of puzzle has fewer symmetries than attempts.
+    """
+    rows, baseline = [], None
+    counts = [2**i for i in range(c.attempts.bit_length()) if 2**i <= c.attempts]
+
+    def add(method: str, settings: list[str], found: list[Attempts], by: str = "confidence"):
+        nonlocal baseline
+        for setting, one in zip(settings, found, strict=True):
+            outcome = judge(one, split.labels, by)
+            baseline = baseline or outcome
+            rows.append({"method": method, "setting": setting, **point(outcome, baseline, model.config)})
+
+    passes = [search(model, split, Search(halt_at=level), limit) for level in (None, *levels, 1.0)]
+    add("one pass", ["as trained", *(f"halts at {level:g}" for level in levels), "full depth"], passes)
+    add("longer", ["2 x segments", "4 x segments"],
+        [search(model, split, Search(halt_at=c.halt_at, longer=m), limit) for m in (2, 4)])
+    for name, s in (("noise", c), ("symmetries", replace(c, sigma=0.0, symmetric=True))):
+        found = search(model, split, replace(s, until_sure=False), limit)
+        cheap = found.until_sure()
+        add(f"{name}, all", [f"{k} of {k}" for k in counts], [found.first(k) for k in counts])
+        add(f"{name}, until sure", [f"up to {k}" for k in counts], [cheap.first(k) for k in counts])
+        add(f"{name}, all, by vote", [f"{c.attempts} of {c.attempts}"], [found], "vote")
+    return rows
+
+
+def finding(task: str, rows: list[dict]) -> str:
+    """The sentence that rows of `curve` allow: the most accurate setting, the cheapest among equals, and its price."""
+    one, best = rows[0], max(rows, key=lambda row: (row["exact_match"]["value"], -row["segments"]["value"]))
+    gain, share = best["minus_one_pass"], best["exact_match"]
+    if best is one:
+        return f"{task}: nothing beats one pass, {metrics.format_score(share)}."
+    sure = "" if gain["low"] > 0 else ", an interval that includes no gain at all"
+    return (f"{task}: {best['method']} ({best['setting']}) solves {metrics.format_score(share)} with "
+            f"{best['segments']['value']:.2f} segments a puzzle, one pass "
+            f"{metrics.format_score(one['exact_match'])} with {one['segments']['value']:.2f}; paired difference "
+            f"{100 * gain['value']:+.1f} points ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f}{sure}).")

@@ -1,7 +1,9 @@
 """More compute at the end: attempts that do not depend on the batch, choosing, and a compute that is what was done."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from conftest import tiny, toy_split
-from hrm_lab import act
+from hrm_lab import act, plots_compute
 from hrm_lab import inference as inf
 from hrm_lab.model import HRM
 
@@ -90,7 +92,7 @@ def test_until_sure_stops_at_the_first_sure_attempt():
     whole, cheap = inf.search(model, data, NOISY), inf.search(model, data, replace(NOISY, until_sure=True))
     made = np.cumsum(whole.sure, axis=0) - whole.sure == 0  # nothing was sure before it
     assert 0 < (~made).sum() < made.size and np.array_equal(cheap.steps, whole.steps * made)
-    assert np.array_equal(cheap.predictions[made], whole.predictions[made])
+    assert equal(cheap, whole.until_sure())
 
 
 def test_longer_thinking_changes_only_the_puzzles_that_had_not_halted():
@@ -163,6 +165,69 @@ def test_the_analytic_cost_is_what_torch_counts(changes):
     halting = 2 * 2 * model.config.hidden * model.config.latents
     assert counter.get_total_flops() - halting == inf.segment_flops(model.config)
     assert sum(calls) == inf.level_calls(model.config)
+
+
+# ---------------------------------------------------------------- accuracy against compute
+
+
+def test_the_noise_is_chosen_by_accuracy_and_then_by_price(monkeypatch):
+    solved = {0.1: (8, 3), 0.2: (9, 5), 0.3: (9, 4)}  # sigma: puzzles right of 10, segments
+
+    def search(model, split, c, limit):
+        right, segments = solved[c.sigma]
+        return attempts([np.arange(10)[:, None] < right], [np.ones(10)], [np.full(10, segments)])
+
+    monkeypatch.setattr(inf, "search", search)
+    chosen, rows = inf.tune(None, SimpleNamespace(labels=np.ones((10, 1))), NOISY, [0.1, 0.2, 0.3])
+    assert chosen == replace(NOISY, sigma=0.3, until_sure=True)
+    assert [r["exact_match"]["value"] for r in rows] == [0.8, 0.9, 0.9]
+
+
+def curve(c=NOISY):
+    torch.manual_seed(0)
+    model = HRM(tiny(vocab_size=6, seq_len=16, halt_max_steps=4, halt_confidence=0.6))
+    with torch.no_grad():
+        model.q_head.weight.normal_(std=2.0)
+        model.q_head.bias.zero_()
+    return inf.curve(model, sudokus(), c, [0.4])
+
+
+def test_the_curve_starts_at_one_pass_and_every_method_is_paired_with_it():
+    rows = curve()
+    assert [r["setting"] for r in rows[:3]] == ["as trained", "halts at 0.4", "full depth"]
+    one = rows[0]
+    for r in rows:
+        assert r["minus_one_pass"]["value"] == pytest.approx(r["exact_match"]["value"] - one["exact_match"]["value"])
+        if r["setting"] in ("1 of 1", "up to 1"):
+            assert (r["exact_match"], r["segments"]) == (one["exact_match"], one["segments"])
+    price = {(r["method"], r["setting"]): r["segments"]["value"] for r in rows}
+    for name in ("noise", "symmetries"):
+        assert price[f"{name}, until sure", "up to 4"] < price[f"{name}, all", "4 of 4"]
+        assert price[f"{name}, all, by vote", "4 of 4"] == price[f"{name}, all", "4 of 4"]
+
+
+def test_the_curve_is_drawn_with_a_line_a_method():
+    rows = curve(replace(NOISY, attempts=2))
+    fig = plots_compute.compute_curve(rows, "Sudoku")
+    names = [text.get_text() for text in fig.axes[0].get_legend().get_texts()]
+    assert names == [*dict.fromkeys(r["method"] for r in rows), "as trained"]
+    looks = {(line.get_color(), line.get_marker(), str(line.get_linestyle())) for line in fig.axes[0].get_lines()}
+    assert len(looks) == len(names) + 1 and "n = 20" in fig.axes[0].get_xlabel()
+    plt.close(fig)
+    with pytest.raises(ValueError, match="rows: got none"):
+        plots_compute.compute_curve([])
+
+
+@pytest.mark.parametrize(("right", "expected"), [
+    ((50, 90), "noise, until sure (up to 4) solves 90.0 % (n = 100, 82.6-94.5) with 2.00 segments a puzzle, one pass "
+               "50.0 % (n = 100, 40.4-59.6) with 1.00; paired difference +40.0 points (+30.0 to +49.2)."),
+    ((50, 51), "an interval that includes no gain at all)."), ((50, 50), "nothing beats one pass, 50.0 %")])
+def test_a_finding_is_what_the_numbers_say(right, expected):
+    outcomes = [{"exact": np.arange(100) < r, "any": np.arange(100) < r, "segments": np.full(100, i + 1)}
+                for i, r in enumerate(right)]
+    rows = [{"method": m, "setting": s, **inf.point(o, outcomes[0], tiny())} for m, s, o in zip(
+        ("one pass", "noise, until sure"), ("as trained", "up to 4"), outcomes, strict=True)]
+    assert expected in inf.finding("sudoku", rows)
 
 
 # ---------------------------------------------------------------- errors
