@@ -167,7 +167,7 @@ def test_the_most_confident_latent_answers_and_halts():
     model, data = several(halt_max_steps=4)[0], toy_split(60)
     with torch.no_grad():
         model.q_head.weight.normal_(std=2.0)
-        model.q_head.bias.fill_(-3.5)  # some halt early
+        model.q_head.bias.fill_(-7.0)  # some halt early
     whole, early = act.evaluate(model, data, batch=32), act.evaluate(model, data, full=False, batch=32)
     assert len(set(early.steps.tolist())) > 1 and np.array_equal(whole.predictions, early.predictions)
     inputs, ids = torch.from_numpy(data.inputs.astype(np.int64)), torch.zeros(60, dtype=torch.int64)
