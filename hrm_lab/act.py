@@ -5,7 +5,12 @@ is given a new puzzle and the initial states before the next step, the others go
 states (`Carry`). That is deep supervision: one loss and one update a segment. Only as many new puzzles
 are drawn as lanes halted, so no sample is thrown away.
 
-Source: HRM section 2 (ACT, Q-learning targets), TRM section 4 (halt-only loss).
+With `latents` = K > 1 a lane holds K states that differ in their initial z_L. Training runs all of them without
+gradient and then the one with the lowest loss again with gradient (winner takes all, so the latents may specialise);
+elsewhere the halting head chooses. It is trained on all K: the winner alone is the best of K by its label, and a head
+that saw nothing else would be too sure of the others.
+
+Source: HRM section 2 (ACT, Q-learning targets), TRM section 4 (halt-only loss), the public `sic` code (K latents).
 """
 
 import math
@@ -28,8 +33,8 @@ class Carry:
     inputs: Tensor  # (B, T) int64
     labels: Tensor  # (B, T) int64, IGNORE where not scored
     puzzle_ids: Tensor  # (B,) int64
-    z_H: Tensor  # (B, prefix + T, D)
-    z_L: Tensor  # (B, prefix + T, D)
+    z_H: Tensor  # (B, prefix + T, D), or (B, K, prefix + T, D) for K latents
+    z_L: Tensor  # as z_H
     steps: Tensor  # (B,) int64: segments done on the lane's puzzle
     halted: Tensor  # (B,) bool: the lane wants a new puzzle
 
@@ -60,16 +65,22 @@ def segment(model: HRM, carry: Carry, generator: torch.Generator, rank: int = 0,
             ranks: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
     """One segment on every lane, in training: updates the carry, returns the loss (scalar) and its parts."""
     c = model.config
-    z_H, z_L, logits, q = model(carry.inputs, carry.puzzle_ids, carry.z_H, carry.z_L)
+    if c.latents == 1:
+        z_H, z_L, logits, q = model(carry.inputs, carry.puzzle_ids, carry.z_H, carry.z_L)
+    else:
+        z_H, z_L, logits, q, solved = compete(model, carry)
     carry.z_H, carry.z_L = z_H.detach(), z_L.detach()
     carry.steps += 1
     scored = carry.labels != IGNORE
-    answer = token_loss(c.loss, logits, carry.labels)  # (B, T)
-    answer = (answer.sum(1) / scored.sum(1).clamp(min=1)).mean()
+    answer = answer_loss(c.loss, logits, carry.labels).mean()
     with torch.no_grad():
         right = (logits.argmax(-1) == carry.labels) | ~scored  # (B, T)
         exact = right.all(1)
-    halt_loss = F.binary_cross_entropy_with_logits(q[:, 0], exact.float())
+    if c.latents == 1:
+        halt_loss = F.binary_cross_entropy_with_logits(q[:, 0], exact.float())
+    else:
+        halt_loss = F.binary_cross_entropy_with_logits(q[..., 0], solved)
+        q = q.gather(1, q[..., :1].argmax(1, keepdim=True).expand(-1, -1, 2)).squeeze(1)  # (B, 2): the most sure
     loss = answer + 0.5 * halt_loss
     last = carry.steps >= c.halt_max_steps
     if c.q_continue and c.halt_max_steps > 1:
@@ -82,6 +93,42 @@ def segment(model: HRM, carry: Carry, generator: torch.Generator, rank: int = 0,
     parts = {"loss": loss.detach(), "answer_loss": answer.detach(), "halt_loss": halt_loss.detach(),
              "token_accuracy": (right & scored).sum() / scored.sum().clamp(min=1), "exact_match": exact.float().mean()}
     return loss, parts
+
+
+def compete(model: HRM, carry: Carry) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """One training segment of K latents: gradient through the one whose answer has the lowest loss only.
+
+    Returns z_H and z_L (B, K, prefix + T, D), the winner's logits (B, T, V), q (B, K, 2), where the losers' has a
+    gradient to the Q head but not beyond, and which latents have every token right (B, K) float.
+    """
+    lanes = torch.arange(len(carry.inputs), device=carry.inputs.device)
+    with torch.no_grad():
+        z_H, z_L, logits, _ = run_latents(model, carry.inputs, carry.puzzle_ids, carry.z_H, carry.z_L)
+        B, K, T, V = logits.shape
+        labels = carry.labels.repeat_interleave(K, 0)
+        loss = answer_loss(model.config.loss, logits.view(B * K, T, V), labels)
+        solved = ((logits.argmax(-1) == carry.labels[:, None]) | (carry.labels == IGNORE)[:, None]).all(2).float()
+        best = loss.view(B, K).argmin(1)
+    _, _, logits, own = model(carry.inputs, carry.puzzle_ids, carry.z_H[lanes, best], carry.z_L[lanes, best])
+    q = model.judge(z_H.flatten(0, 1)).view(B, K, 2)
+    won = F.one_hot(best, K).bool().unsqueeze(2)  # (B, K, 1)
+    return z_H, z_L, logits, torch.where(won, own[:, None], q), solved
+
+
+def run_latents(model: HRM, inputs: Tensor, puzzle_ids: Tensor, z_H: Tensor, z_L: Tensor):
+    """One segment on each of K latents: all of the model's outputs with (B, K, ...) in front."""
+    B, K = z_H.shape[:2]
+    out = model(inputs.repeat_interleave(K, 0), puzzle_ids.repeat_interleave(K), z_H.flatten(0, 1), z_L.flatten(0, 1))
+    return tuple(t.unflatten(0, (B, K)) for t in out)
+
+
+def step(model: HRM, inputs: Tensor, puzzle_ids: Tensor, z_H: Tensor, z_L: Tensor):
+    """One segment outside training, as `model(...)`; of several latents the most confident one answers."""
+    if model.config.latents == 1:
+        return model(inputs, puzzle_ids, z_H, z_L)
+    z_H, z_L, logits, q = run_latents(model, inputs, puzzle_ids, z_H, z_L)
+    lanes, best = torch.arange(len(q), device=q.device), q[..., 0].argmax(1)
+    return z_H, z_L, logits[lanes, best], q[lanes, best]
 
 
 def wants_to_halt(c, q: Tensor) -> Tensor:
@@ -106,6 +153,11 @@ def token_loss(kind: str, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=IGNORE, reduction="none")
     logp = log_stablemax(logits.float()).gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
     return -torch.where(labels == IGNORE, 0.0, logp)
+
+
+def answer_loss(kind: str, logits: Tensor, labels: Tensor) -> Tensor:
+    """(B, T, V), (B, T) -> (B,) nats a scored token."""
+    return token_loss(kind, logits, labels).sum(1) / (labels != IGNORE).sum(1).clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -146,16 +198,14 @@ def evaluate(model: HRM, split, full: bool = True, limit: int = 0, batch: int = 
         z_H, z_L = model.initial_state(len(rows), dtype)
         open_ = torch.ones(len(rows), dtype=torch.bool, device=device)
         for s in range(1, c.halt_max_steps + 1):
-            z_H, z_L, logits, q = model(inputs, ids, z_H, z_L)
+            z_H, z_L, logits, q = step(model, inputs, ids, z_H, z_L)
             answer = logits.argmax(-1)
             halting = open_ & (wants_to_halt(c, q) | (s == c.halt_max_steps))
             at = rows[halting.cpu().numpy()]
             if len(at):
                 predictions[at], steps[at] = answer[halting].cpu().numpy(), s
                 confidence[at] = q[halting, 0].sigmoid().cpu().numpy()
-                scored = (labels[halting] != IGNORE).sum(1).clamp(min=1)
-                nats = token_loss(c.loss, logits[halting], labels[halting]).sum(1) / scored
-                loss[at] = nats.cpu().numpy()
+                loss[at] = answer_loss(c.loss, logits[halting], labels[halting]).cpu().numpy()
             open_ = open_ & ~halting
             if full:
                 right = ((answer == labels) | (labels == IGNORE)).all(1)
@@ -183,17 +233,19 @@ def judge(predictions: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.n
 def trace(model: HRM, inputs: np.ndarray, puzzle_id: int = 0) -> list[dict]:
     """Every update of one puzzle (T,): what the model would answer if it stopped there, and how sure it is.
 
-    Returns one dict a state update: segment, update (within the segment), answer (T,), halt (probability).
+    Returns one dict a state update: segment, update (within the segment), answer (T,), halt (probability). Of several
+    latents the most confident one answers.
     """
     c, device, frames = model.config, model.H_init.device, []
     x = torch.from_numpy(np.asarray(inputs, np.int64))[None].to(device)
     ids = torch.tensor([puzzle_id], device=device)
-    z_H, z_L = model.initial_state(1)
+    z_H, z_L = (z.flatten(0, -3) for z in model.initial_state(1))  # (latents, prefix + T, D)
     for s in range(c.halt_max_steps):
         seen = []
-        z_H, z_L = model.recur(model.embed_inputs(x, ids, z_H.dtype), z_H, z_L,
+        z_H, z_L = model.recur(model.embed_inputs(x, ids, z_H.dtype).expand_as(z_H), z_H, z_L,
                                watch=lambda h, _, seen=seen: seen.append(h))
         for i, h in enumerate(seen or [z_H]):
+            h = h[model.judge(h)[:, 0].argmax()][None]
             frames.append({"segment": s + 1, "update": i + 1,
                            "answer": model.head(h)[0, c.prefix:].argmax(-1).cpu().numpy(),
                            "halt": float(model.judge(h)[0, 0].sigmoid())})

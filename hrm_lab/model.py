@@ -60,6 +60,7 @@ class HRMConfig:
     halt_exploration: float = 0.1
     halt_confidence: float = 0.5  # halt when the head gives the answer this probability of being right (official: 0.5)
     q_continue: bool = False  # True: the paper's Q-learning target, at the price of a second pass
+    latents: int = 1  # initial z_L a puzzle, run side by side; training learns from the best one (see act.py)
 
     def __post_init__(self):
         for name, known in (("variant", VARIANTS), ("positions", POSITIONS), ("mixer", MIXERS),
@@ -79,6 +80,9 @@ class HRMConfig:
         if self.variant == "plain" and self.halt_max_steps != 1:
             raise ValueError(f"HRMConfig.halt_max_steps: got {self.halt_max_steps}, "
                              "expected 1 for the plain transformer, which has no recursion")
+        if self.latents != 1 and (self.latents < 1 or self.variant == "plain" or self.q_continue):
+            raise ValueError(f"HRMConfig.latents: got {self.latents}, expected at least 1, and 1 for the plain "
+                             "transformer and with q_continue")
 
     @property
     def positions_total(self) -> int:
@@ -194,11 +198,12 @@ class HRM(nn.Module):
             self.H_level = Level(c, c.H_layers)
         self.L_level = Level(c, c.L_layers)
         self.register_buffer("H_init", truncated_normal(c.hidden, std=1.0))
-        self.register_buffer("L_init", truncated_normal(c.hidden, std=1.0))
+        self.register_buffer("L_init", truncated_normal(*((c.latents, 1) if c.latents > 1 else ()), c.hidden, std=1.0))
 
     def initial_state(self, batch: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-        """z_H, z_L for fresh puzzles, each (batch, prefix + T, D)."""
-        shape = (batch, self.config.positions_total, self.config.hidden)
+        """z_H, z_L for fresh puzzles, each (batch, prefix + T, D), or (batch, latents, prefix + T, D) of several."""
+        c = self.config
+        shape = (batch, *((c.latents,) if c.latents > 1 else ()), c.positions_total, c.hidden)
         return self.H_init.to(dtype).expand(shape), self.L_init.to(dtype).expand(shape)
 
     def embed_inputs(self, inputs: Tensor, puzzle_ids: Tensor, dtype: torch.dtype) -> Tensor:
