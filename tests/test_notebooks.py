@@ -55,7 +55,7 @@ def test_a_notebook_succeeds_and_says_what_it_found(work, run):
     assert found["headline"]
     for name, metric in found["metrics"].items():
         values = [metric[k] for k in ("low", "value", "high") if metric[k] is not None]
-        lowest = -1 if "_minus_" in name else 0  # a difference of two shares
+        lowest = -1 if "minus_" in name else 0  # a difference of two shares
         assert metric["unit"] != "share" or all(lowest <= x <= 1 for x in values), (name, metric)
 
 
