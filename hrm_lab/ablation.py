@@ -106,6 +106,8 @@ def arms(base: HRMConfig, recipe: TrainConfig) -> dict[str, Arm]:
             "hrm"),
         Arm("trm, one-step", "what does the gradient through the whole cycle buy?", replace(base, gradient="one-step"),
             recipe),
+        Arm("trm, flat", "are more segments with z_L and z_H updated once each, to the same depth, as good?",
+            replace(base, H_cycles=1, L_cycles=1, halt_max_steps=passes * base.halt_max_steps // 2), recipe),
         Arm("plain", "is one pass through the same layers, no loop at all, enough?",
             replace(hrm, variant="plain", gradient="", halt_max_steps=1), recipe, "plain"),
         Arm("loop", "is the outer loop enough: each layer once a segment, no inner cycles?", loop, recipe, "loop"),

@@ -13,7 +13,9 @@ from hrm_lab import metrics
 
 DRAWS = 4000
 PARTS = {  # arm that lacks it -> what the base has
-    "loop, deep": "inner cycles rather than more segments, at the same depth", "loop": "inner cycles at all",
+    "trm, flat": "inner cycles rather than more segments, at the same depth",
+    "loop, deep": "inner cycles of one stack rather than a plain one in the loop, at the same depth",
+    "loop": "the same rather than a plain one, at as many segments",
     "hrm": "one network for both levels", "trm, one-step": "the gradient through the whole cycle",
     "no outer loop": "the outer loop", "plain": "all recursion together", "no halting": "halting",
     "no EMA": "averaged weights", "no augmentation": "augmentation", "learned positions": "heads that know the grid",

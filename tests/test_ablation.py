@@ -74,7 +74,7 @@ def test_the_controls_have_the_depth_that_they_claim(known):
     def depth(name):
         return layers_used(known[name].model) * known[name].model.halt_max_steps
 
-    assert depth("loop, deep") == depth("no outer loop, deep") == depth("trm")
+    assert depth("loop, deep") == depth("trm, flat") == depth("no outer loop, deep") == depth("trm")
     assert depth("plain") == once and depth("no outer loop") == depth("trm") / 3
 
 
