@@ -221,7 +221,7 @@ def collect(pool, jobs: list[Job], folder: Path, what: str) -> list[dict]:
     done = {row["key"]: row for row in runs.read_metrics(folder)}
     keys = [key(job) for job in jobs]
     waiting = {pool.submit(measure, job): job for k, job in dict(zip(keys, jobs, strict=True)).items() if k not in done}
-    for future in tqdm(as_completed(waiting), total=len(waiting), desc=what, unit="run", disable=not waiting):
+    for future in tqdm(as_completed(waiting), total=len(waiting), desc=what, unit="run"):
         row = future.result()
         runs.append_metrics(folder, row)
         done[row["key"]] = row

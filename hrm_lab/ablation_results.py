@@ -14,8 +14,8 @@ from hrm_lab import metrics
 DRAWS = 4000
 PARTS = {  # arm that lacks it -> what the base has
     "trm, flat": "inner cycles rather than more segments, at the same depth",
-    "loop, deep": "inner cycles of one stack rather than a plain one in the loop, at the same depth",
-    "loop": "the same rather than a plain one, at as many segments",
+    "loop, deep": "inner cycles rather than a plain transformer in the loop, at the same depth",
+    "loop": "inner cycles rather than a plain transformer in the loop, at as many segments",
     "hrm": "one network for both levels", "trm, one-step": "the gradient through the whole cycle",
     "no outer loop": "the outer loop", "plain": "all recursion together", "no halting": "halting",
     "no EMA": "averaged weights", "no augmentation": "augmentation", "learned positions": "heads that know the grid",
