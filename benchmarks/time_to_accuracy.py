@@ -59,11 +59,10 @@ def prepare(task: str, folder: Path, sizes: dict):
 
 def race(job: dict) -> dict:
     """One seed, in a process that has done nothing before: when it reached the target, and whether it stayed."""
-    import torch
 
     from hrm_lab import act, metrics, runs
     from hrm_lab.puzzles import dataset
-    from hrm_lab.train import PRECISIONS, Trainer, TrainConfig, config_from
+    from hrm_lab.train import PRECISIONS, TrainConfig, Trainer, config_from
 
     runs.set_threads()
     device = runs.pick_device(job["device"])

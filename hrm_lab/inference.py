@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hrm_lab import act, metrics
+from hrm_lab import act, cost, metrics
 from hrm_lab.model import HRM, HRMConfig
 from hrm_lab.puzzles.augment import symmetries
 
@@ -177,32 +177,14 @@ def point(outcome: dict, baseline: dict, config: HRMConfig) -> dict:
     """
     exact, n = outcome["exact"], len(outcome["exact"])
     segments = metrics.bootstrap(outcome["segments"], "segments")
+    calls = config.latents * len(cost.level_calls(config, training=False))
+    flops = config.latents * cost.work(config, 1, training=False).flops
     return {"exact_match": metrics.proportion(int(exact.sum()), n),
             "minus_one_pass": metrics.paired_difference(exact, baseline["exact"]),
             "pass_at_k": metrics.proportion(int(outcome["any"].sum()), n),
             "selection_failures": metrics.proportion(int((outcome["any"] & ~exact).sum()), n),
-            "segments": segments, "level_calls": metrics.plain(segments["value"] * level_calls(config), n, "calls"),
-            "gflop": metrics.plain(segments["value"] * segment_flops(config) / 1e9, n, "GFLOP")}
-
-
-def level_calls(c: HRMConfig) -> int:
-    """Calls of a level stack in one segment."""
-    return 2 if c.variant == "plain" else c.latents * c.H_cycles * (c.L_cycles + 1)
-
-
-def segment_flops(c: HRMConfig) -> float:
-    """FLOP of one segment of one puzzle without gradient: the matrix products, a multiply-add counted as two."""
-    T, D = c.positions_total, c.hidden
-
-    def swiglu(width: int, multiple: int) -> int:
-        return 6 * width * (-(-round(c.expansion * width * 2 / 3) // multiple) * multiple)
-
-    mix = T * 8 * D * D + 4 * T * T * D if c.mixer == "attention" else D * swiglu(T, c.mixer_multiple)
-    block = mix + T * swiglu(D, c.inner_multiple)
-    H = 1 if c.variant == "plain" else c.H_cycles
-    L = 1 if c.variant == "plain" else c.H_cycles * c.L_cycles
-    blocks = (H + L) * c.L_layers if c.variant == "trm" else H * c.H_layers + L * c.L_layers
-    return c.latents * (blocks * block + 2 * T * D * c.vocab_size)
+            "segments": segments, "level_calls": metrics.plain(segments["value"] * calls, n, "calls"),
+            "gflop": metrics.plain(segments["value"] * flops / 1e9, n, "GFLOP")}
 
 
 # ---------------------------------------------------------------- accuracy against compute

@@ -55,7 +55,7 @@ def test_a_notebook_succeeds_and_says_what_it_found(work, run):
     assert found["headline"]
     for name, metric in found["metrics"].items():
         values = [metric[k] for k in ("low", "value", "high") if metric[k] is not None]
-        lowest = -1 if "_minus_" in name else 0  # a difference of two shares
+        lowest = -1 if "minus_" in name else 0  # a difference of two shares
         assert metric["unit"] != "share" or all(lowest <= x <= 1 for x in values), (name, metric)
 
 
@@ -72,6 +72,16 @@ def test_a_mean_hides_no_task(work):
     assert sum(part["n"] for part in parts) == found["exact_match"]["n"]
     right = sum(part["n"] * part["value"] for part in parts)
     assert right == pytest.approx(found["exact_match"]["n"] * found["exact_match"]["value"])
+
+
+def test_the_ablation_is_on_one_page_and_the_others_say_where(work):
+    found = read(work, "02_puzzle_training-sudoku-4x4", "metrics.json")["metrics"]
+    n = TASKS["sudoku-4x4"]["ablation"]["seeds"] * found["exact_match"]["n"]
+    for name in ("ablation/trm/exact_match", "ablation/loop/exact_match", "ablation/loop/minus_base"):
+        assert found[name]["n"] == n, name
+    assert "At equal CPU-seconds" in soup(work, "02_puzzle_training-sudoku-4x4").get_text()
+    links = soup(work, "02_puzzle_training-copy-increment").find_all("a", href="02_puzzle_training-sudoku-4x4.html")
+    assert any("The ablation is on the page of" in link.parent.get_text() for link in links)
 
 
 @pytest.mark.parametrize("file", ["best/model.safetensors", "final/model.safetensors", "training_history.json",
