@@ -30,7 +30,7 @@ from hrm_lab import cost
 from hrm_lab.model import HRMConfig
 from hrm_lab.puzzles.dataset import Meta, Split
 from hrm_lab.runs import pick_device
-from hrm_lab.train import PRECISIONS, TrainConfig, Trainer
+from hrm_lab.train import DTYPES, TrainConfig, Trainer
 
 VOCAB = 11  # Sudoku's
 SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (4096, 512, 1536))
@@ -80,7 +80,7 @@ def matmul_peak(shapes: list, precision: str, device: torch.device, seconds: flo
     """The fastest product (m, k) x (k, n) among the shapes, in GFLOP/s; the best repetition of each counts."""
     rates = {}
     for m, k, n in shapes:
-        a, b = (torch.randn(size, dtype=PRECISIONS[precision], device=device) for size in ((m, k), (k, n)))
+        a, b = (torch.randn(size, dtype=DTYPES[precision], device=device) for size in ((m, k), (k, n)))
         out, best, began, done = torch.mm(a, b), float("inf"), time.perf_counter(), 0
         while done < 3 or time.perf_counter() - began < seconds / len(shapes):
             synchronise(device)
@@ -155,7 +155,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--eager", action="store_true", help="eager only (default: both)")
     which.add_argument("--compiled", action="store_true", help="compiled only (default: both)")
-    parser.add_argument("--precision", choices=sorted(PRECISIONS), default="fp32")
+    parser.add_argument("--precision", choices=sorted(DTYPES), default="fp32")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seconds", type=float, default=5.0, help="measured a setting, after warm-up")
     parser.add_argument("--device", default="cpu")

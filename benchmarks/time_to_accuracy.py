@@ -3,14 +3,15 @@
     python benchmarks/time_to_accuracy.py --task sudoku-4x4 [--seeds 5] [--budget 600] [--plot curves.png]
     python benchmarks/time_to_accuracy.py --task sudoku-4x4 --set train.lr=0.01 --set model.hidden=96 --split valid
 
-Each seed is a process of its own, one after the other: what counts begins with the interpreter and holds imports, reading
-the data, compilation, training and every evaluation on the way. Only making the puzzles comes before. The model and the
-recipe are those of notebook 02 (notebooks/presets.yaml); the rate follows the recipe's schedule and stays at its end.
+Each seed is a process of its own, one after the other: what counts begins with the interpreter and holds imports,
+reading the data, compilation, training and every evaluation on the way. Only making the puzzles comes before. The model
+and the recipe are those of notebook 02 (notebooks/presets.yaml); the rate follows the recipe's schedule and stays at its
+end.
 
 The target is reached at the first evaluation, on a fixed grid of steps, whose exact match with early halting on the same
 n held-out puzzles is not below it. As a first passage flatters, each run then goes on until it is twice as long, and
-`held` is the least exact match in its last fifth. 9x9 and mazes have no target: they give the curve over --budget seconds.
-The last line is one JSON object.
+`held` is the least exact match in its last fifth. 9x9 and mazes have no target: they give the curve over --budget
+seconds. The last line is one JSON object.
 """
 
 import argparse
@@ -62,7 +63,7 @@ def race(job: dict) -> dict:
 
     from hrm_lab import act, metrics, runs
     from hrm_lab.puzzles import dataset
-    from hrm_lab.train import PRECISIONS, TrainConfig, Trainer, config_from
+    from hrm_lab.train import TrainConfig, Trainer, config_from
 
     runs.set_threads()
     device = runs.pick_device(job["device"])
@@ -81,7 +82,7 @@ def race(job: dict) -> dict:
             continue
         if recipe.ema:
             trainer.swap_average()
-        found = act.evaluate(trainer.model, held, full=False, limit=job["n"], dtype=PRECISIONS[recipe.precision])
+        found = act.evaluate(trainer.model, held, full=False, limit=job["n"], dtype=trainer.dtype)
         if recipe.ema:
             trainer.swap_average()
         scores = metrics.per_task("exact_match", found.exact, held.tasks[:len(found.exact)], meta.tasks)

@@ -47,6 +47,14 @@ def pick_device(wanted: str = "auto") -> torch.device:
         raise ValueError(f"device: got {wanted!r}, expected one that this machine has ({reason})") from None
 
 
+def fast_in_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 in hardware; a CPU without such units is several times slower in it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    found = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return any(found.get(unit, False) for unit in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def read_json(path: Path):
     try:
         return json.loads(Path(path).read_text())

@@ -15,7 +15,7 @@ import dataclasses
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,8 @@ from hrm_lab.model import HRM, HRMConfig
 from hrm_lab.puzzles.dataset import Sampler, Split
 from hrm_lab.ranks import Ranks, share
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS = (*DTYPES, "auto")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class TrainConfig:
     puzzle_lr: float = 1e-2
     ema: float = 0.0  # decay of the weight average that is evaluated and saved; 0: off
     clip: float = 1.0  # largest gradient norm; 0: off
-    precision: str = "fp32"
+    precision: str = "fp32"  # of activations and products, weights are fp32; auto: bf16 where the device is fast in it
     compile: bool = False
     eval_every: int = 50  # steps
     eval_n: int = 256  # validation puzzles an evaluation, 0: all
@@ -64,7 +65,7 @@ class TrainConfig:
 
     def __post_init__(self):
         if self.precision not in PRECISIONS:
-            raise ValueError(f"TrainConfig.precision: got {self.precision!r}, expected {' or '.join(PRECISIONS)}")
+            raise ValueError(f"TrainConfig.precision: got {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
         for name in ("steps", "batch", "eval_every", "target_evals"):
             if getattr(self, name) < 1:
                 raise ValueError(f"TrainConfig.{name}: got {getattr(self, name)}, expected at least 1")
@@ -84,7 +85,9 @@ class Trainer:
     def __init__(self, model_config: HRMConfig, config: TrainConfig, data: Split, device: torch.device,
                  ranks: Ranks | None = None):
         torch.manual_seed(config.seed)
-        self.config, self.device, self.ranks = config, device, ranks or Ranks()
+        if config.precision == "auto":
+            config = replace(config, precision="bf16" if runs.fast_in_bf16(device) else "fp32")
+        self.config, self.device, self.ranks, self.dtype = config, device, ranks or Ranks(), DTYPES[config.precision]
         self.model = HRM(model_config).to(device)
         if config.compile:
             self.model.compile_levels()
@@ -93,8 +96,7 @@ class Trainer:
                                       config.puzzle_lr)
         self.base_rates = [g["lr"] for o in self.optimizers for g in o.param_groups]
         self.average = [p.detach().clone() for p in self.params.values()] if config.ema else []
-        self.carry = act.initial_carry(self.model, share(config.batch, self.ranks.count), device,
-                                       PRECISIONS[config.precision])
+        self.carry = act.initial_carry(self.model, share(config.batch, self.ranks.count), device, self.dtype)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.sampler = Sampler(data, seed=config.seed, augment=config.augment, label_noise=config.label_noise,
                                input_noise=config.input_noise, balance=config.balance, curriculum=config.curriculum,
@@ -181,10 +183,11 @@ def train(model_config: HRMConfig, config: TrainConfig, data: Split, valid: Spli
     """
     run, began, ranks = Path(run), time.perf_counter(), ranks or Ranks()
     check_fit(model_config, data, valid)
-    configs = {"model": asdict(model_config), "train": asdict(config),
-               "data": {"train": fingerprint(data), "valid": fingerprint(valid)}}
     where = runs.pick_device(device)
     trainer = Trainer(model_config, config, data, where, ranks)
+    config = trainer.config
+    configs = {"model": asdict(model_config), "train": asdict(config),
+               "data": {"train": fingerprint(data), "valid": fingerprint(valid)}}
     if ranks.chief:
         open_run(run, configs, resume)
     ranks.wait()  # until the directory is as it should be
@@ -256,7 +259,7 @@ def evaluate_and_log(trainer: Trainer, valid: Split, run: Path, seen: np.ndarray
     c = trainer.config
     if c.ema:
         trainer.swap_average()
-    found = act.evaluate(trainer.model, valid, full=False, limit=c.eval_n, dtype=PRECISIONS[c.precision])
+    found = act.evaluate(trainer.model, valid, full=False, limit=c.eval_n, dtype=trainer.dtype)
     exact = metrics.per_task("exact_match", found.exact, valid.tasks[:len(found.exact)], valid.meta.tasks)
     row = {"step": trainer.step, "epoch": round(trainer.sampler.drawn / len(trainer.sampler.split.inputs), 4),
            "seconds": round(clock.wall, 3), "cpu_seconds": round(float(seen[:, 2].sum()), 3), "split": "valid",

@@ -132,7 +132,7 @@ def test_refusals_name_the_value_and_what_was_expected(tmp_path, toy):
         fit(tmp_path / "b", toy, model=tiny(vocab_size=5))
     with pytest.raises(ValueError, match="device: got 'abacus'"):
         train(tiny(), CONFIG, toy, toy, tmp_path / "b", device="abacus")
-    with pytest.raises(ValueError, match="precision: got 'int4', expected fp32 or bf16"):
+    with pytest.raises(ValueError, match="precision: got 'int4', expected one of fp32, bf16, auto"):
         TrainConfig(precision="int4")
     assert not (tmp_path / "b").exists()
 
@@ -161,6 +161,13 @@ def test_bf16_trains_on_the_cpu_too(tmp_path, toy):
     row = fit(tmp_path, toy, replace(CONFIG, precision="bf16", steps=8))
     assert np.isfinite(row["loss"])
     assert all(t.dtype == torch.float32 for t in final_bits(tmp_path).values())
+
+
+@pytest.mark.parametrize(("fast", "chosen"), [(True, "bf16"), (False, "fp32")])
+def test_precision_auto_is_what_the_device_is_fast_in_and_the_record_says_which(tmp_path, toy, monkeypatch, fast, chosen):
+    monkeypatch.setattr(runs, "fast_in_bf16", lambda device: fast)
+    fit(tmp_path, toy, replace(CONFIG, precision="auto", steps=4))
+    assert runs.read_json(tmp_path / "run.json")["train"]["precision"] == chosen
 
 
 @pytest.mark.parametrize("optimizer", ["adam-atan2", "muon"])
