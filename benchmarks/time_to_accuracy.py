@@ -4,13 +4,13 @@
     python benchmarks/time_to_accuracy.py --task sudoku-4x4 --set train.lr=0.01 --set model.hidden=96 --split valid
 
 Each seed is a process of its own, one after the other: what counts begins with the interpreter and holds imports,
-reading the data, compilation, training and every evaluation on the way. Only making the puzzles comes before. The model
-and the recipe are those of notebook 02 (notebooks/presets.yaml); the rate follows the recipe's schedule and stays at its
+reading the data, compilation, training and every evaluation on the way. Only making the puzzles comes before. Model
+and recipe are those of notebook 02 (notebooks/presets.yaml); the rate follows the recipe's schedule and stays at its
 end.
 
-The target is reached at the first evaluation, on a fixed grid of steps, whose exact match with early halting on the same
-n held-out puzzles is not below it. As a first passage flatters, each run then goes on until it is twice as long, and
-`held` is the least exact match in its last fifth. 9x9 and mazes have no target: they give the curve over --budget
+The target is reached at the first evaluation, on a fixed grid of steps, whose exact match with early halting on the
+same n held-out puzzles is not below it. As a first passage flatters, each run then goes on until it is twice as long,
+and `held` is the least exact match in its last fifth. 9x9 and mazes have no target: they give the curve over --budget
 seconds. The last line is one JSON object.
 """
 

@@ -124,9 +124,10 @@ def run_latents(model: HRM, inputs: Tensor, puzzle_ids: Tensor, z_H: Tensor, z_L
 
 def step(model: HRM, inputs: Tensor, puzzle_ids: Tensor, z_H: Tensor, z_L: Tensor):
     """One segment outside training, as `model(...)`; of several latents the most confident one answers."""
-    if model.config.latents == 1:
-        return model(inputs, puzzle_ids, z_H, z_L)
-    z_H, z_L, logits, q = run_latents(model, inputs, puzzle_ids, z_H, z_L)
+    with model.ragged():
+        if model.config.latents == 1:
+            return model(inputs, puzzle_ids, z_H, z_L)
+        z_H, z_L, logits, q = run_latents(model, inputs, puzzle_ids, z_H, z_L)
     lanes, best = torch.arange(len(q), device=q.device), q[..., 0].argmax(1)
     return z_H, z_L, logits[lanes, best], q[lanes, best]
 

@@ -12,6 +12,7 @@ know about grids, and token mixing by an MLP in place of attention. One call of 
 """
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -174,7 +175,7 @@ class HRM(nn.Module):
 
     def __init__(self, c: HRMConfig):
         super().__init__()
-        self.config = c
+        self.config, self.compiled = c, False
         std = c.hidden**-0.5  # embeddings are scaled by sqrt(hidden), so they enter with variance 1
         self.embed = nn.Parameter(truncated_normal(c.vocab_size, c.hidden, std=std))
         self.head = Linear(c.hidden, c.vocab_size)
@@ -259,10 +260,18 @@ class HRM(nn.Module):
         return z_H, z_L
 
     def compile_levels(self):
-        """Compile only the level stacks: a third of the time of compiling the whole step, same speed."""
+        """Compile only the level stacks: a third of the time of compiling the whole step, same speed.
+
+        torch keeps the result in its cache on disk, so that the next process with these shapes need not compile.
+        """
+        self.compiled = True
         self.L_level.compile(dynamic=False)
         if self.config.variant != "trm":
             self.H_level.compile(dynamic=False)
+
+    def ragged(self):
+        """A context in which a batch of a size that was not compiled runs as it is, in place of compiling anew."""
+        return torch.compiler.set_stance("eager_on_recompile") if self.compiled else nullcontext()
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

@@ -56,3 +56,23 @@ def test_cost_model_fits_and_predicts(tmp_path):
 def test_bad_arguments_are_refused_in_one_line(script, arguments, text):
     done = run(script, *arguments)
     assert done.returncode == 2 and text in done.stderr.splitlines()[-1]
+
+
+def test_time_to_accuracy_runs_each_seed_in_a_process_and_ends_with_json(tmp_path):
+    found, text = last_line("time_to_accuracy.py", "--task", "copy-increment", "--seeds", "2", "--threads", "1",
+                            "--steps", "20", "--n", "40", "--data", str(tmp_path), "--set", "model.hidden=16",
+                            "--plot", str(tmp_path / "a.png"))
+    assert {"task", "target", "exact_match", "per_task", "n", "median_seconds", "median_cpu_seconds",
+            "reached"} <= set(found)
+    assert found["reached"] == 0 and found["median_cpu_seconds"] is None  # 20 steps of a model of 16 are not enough
+    assert (found["seeds"], found["n"], set(found["per_task"])) == (2, 40, {"copy", "increment"})
+    for run in found["runs"]:
+        assert [p["step"] for p in run["curve"]] == [10, 20]
+        assert run["curve"][-1]["cpu_seconds"] > run["setup_cpu_seconds"] > 0
+    assert text.count("NOT reached") == 2 and (tmp_path / "a.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("change", ["hidden=16", "model.hidden", "data.n=3"])
+def test_time_to_accuracy_refuses_a_change_that_it_cannot_make(change):
+    done = run("time_to_accuracy.py", "--task", "copy-increment", "--set", change)
+    assert done.returncode != 0 and f"--set: got '{change}', expected model.NAME=VALUE" in done.stderr

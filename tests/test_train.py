@@ -164,7 +164,7 @@ def test_bf16_trains_on_the_cpu_too(tmp_path, toy):
 
 
 @pytest.mark.parametrize(("fast", "chosen"), [(True, "bf16"), (False, "fp32")])
-def test_precision_auto_is_what_the_device_is_fast_in_and_the_record_says_which(tmp_path, toy, monkeypatch, fast, chosen):
+def test_precision_auto_is_what_the_device_is_fast_in_and_the_record_says_so(tmp_path, toy, monkeypatch, fast, chosen):
     monkeypatch.setattr(runs, "fast_in_bf16", lambda device: fast)
     fit(tmp_path, toy, replace(CONFIG, precision="auto", steps=4))
     assert runs.read_json(tmp_path / "run.json")["train"]["precision"] == chosen
