@@ -1,10 +1,12 @@
 """The forecast: ordered, bounded, repeatable, and right about as often as it says on made-up curves."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hrm_lab import plots_compute
 from hrm_lab.forecast import LEVELS, describe, forecast
 
 STEPS = np.arange(1, 9) * 50
@@ -82,3 +84,13 @@ def test_what_cannot_be_forecast_is_refused(change, text):
     arguments = dict(steps=STEPS, values=np.linspace(0.1, 0.5, 8), n=100, at=[800]) | change
     with pytest.raises(ValueError, match=text):
         forecast(**arguments)
+
+
+def test_the_fan_shows_what_was_seen_what_was_forecast_and_what_came():
+    values = np.linspace(0.1, 0.8, 8)
+    fig = plots_compute.forecast_fan(STEPS, values, 6, forecast(STEPS[:6], values[:6], 100, [350, 400, 800]))
+    ax = fig.axes[0]
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {
+        "forecast, 90 % interval", "50 % interval", "median", "last value seen", "seen", "came afterwards"}
+    assert [len(line.get_xdata()) for line in ax.get_lines()] == [3, 6, 2] and "exact match" in ax.get_ylabel()
+    plt.close(fig)
