@@ -5,8 +5,8 @@
 
 Each seed is a process of its own, one after the other: what counts begins with the interpreter and holds imports,
 reading the data, compilation, training and every evaluation on the way. Only making the puzzles comes before. Model
-and recipe are those of notebook 02 (notebooks/presets.yaml); the rate follows the recipe's schedule and stays at its
-end.
+and recipe are those of notebook 02 (notebooks/presets.yaml) but for the length of the rate's schedule, which was
+chosen for the target, on validation; at its end the rate stays.
 
 The target is reached at the first evaluation, on a fixed grid of steps, whose exact match with early halting on the
 same n held-out puzzles is not below it. As a first passage flatters, each run then goes on until it is twice as long,
@@ -25,9 +25,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# task -> preset that has its recipe, exact match to reach, steps between evaluations
-TASKS = {"copy-increment": ("laptop", 1.0, 10), "sudoku-4x4": ("laptop", 0.99, 20), "sudoku-6x6": ("laptop", 0.95, 25),
-         "sudoku-9x9": ("full", None, 100), "maze-10x10": ("full", None, 50)}
+# task -> preset that has its recipe, exact match to reach, steps between evaluations, steps of the rate's schedule
+TASKS = {"copy-increment": ("laptop", 1.0, 10, 100), "sudoku-4x4": ("laptop", 0.99, 20, 200),
+         "sudoku-6x6": ("laptop", 0.95, 25, 450), "sudoku-9x9": ("full", None, 100, 15000),
+         "maze-10x10": ("full", None, 50, 4000)}
 
 
 def settings(task: str, changes: list[str]) -> tuple[dict, dict]:
@@ -36,6 +37,7 @@ def settings(task: str, changes: list[str]) -> tuple[dict, dict]:
 
     preset = presets(TASKS[task][0])
     found = dict(preset["02_puzzle_training"]["tasks"][task])
+    found["train"] = found["train"] | {"steps": TASKS[task][3]}
     for change in changes:
         place, _, value = change.partition("=")
         part, _, name = place.partition(".")
