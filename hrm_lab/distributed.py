@@ -38,7 +38,7 @@ from hrm_lab.model import HRMConfig
 from hrm_lab.puzzles import dataset
 from hrm_lab.puzzles.dataset import Split
 from hrm_lab.ranks import Ranks, share
-from hrm_lab.train import TrainConfig, config_from, train
+from hrm_lab.train import TrainConfig, config_from, resolved, train
 
 SPLITS = ("train", "valid")
 TAIL = 25  # lines of the log that an error shows
@@ -61,6 +61,7 @@ def launch(model_config: HRMConfig, config: TrainConfig, data: Split, valid: Spl
         raise ValueError(f"processes: got {processes} on {kind}, expected 1 on other devices than cpu and cuda, "
                          f"and at most one for each of the {torch.cuda.device_count()} GPUs")
     share(config.batch, processes)
+    config = resolved(config, torch.device(kind))
     job = write_job(model_config, config, data, valid, run, resume, kind, progress, stop_after)
     code, log = start(processes, ["-m", "hrm_lab.distributed", str(job)], job.with_name("log.txt"))
     record = runs.read_json(run / "run.json") if (run / "run.json").exists() else {}

@@ -71,6 +71,13 @@ class TrainConfig:
                 raise ValueError(f"TrainConfig.{name}: got {getattr(self, name)}, expected at least 1")
 
 
+def resolved(config: TrainConfig, device: torch.device) -> TrainConfig:
+    """With `precision: auto` replaced by what the device is fast in."""
+    if config.precision != "auto":
+        return config
+    return replace(config, precision="bf16" if runs.fast_in_bf16(device) else "fp32")
+
+
 def learning_rate(c: TrainConfig, step: int) -> float:
     """Factor on the rate at a step: linear warm-up, then cosine down to lr_min_ratio."""
     if step < c.warmup:
@@ -85,8 +92,7 @@ class Trainer:
     def __init__(self, model_config: HRMConfig, config: TrainConfig, data: Split, device: torch.device,
                  ranks: Ranks | None = None):
         torch.manual_seed(config.seed)
-        if config.precision == "auto":
-            config = replace(config, precision="bf16" if runs.fast_in_bf16(device) else "fp32")
+        config = resolved(config, device)
         self.config, self.device, self.ranks, self.dtype = config, device, ranks or Ranks(), DTYPES[config.precision]
         self.model = HRM(model_config).to(device)
         if config.compile:
