@@ -147,6 +147,16 @@ def test_built_sets_have_one_solution_and_are_disjoint_up_to_symmetry(n, band, n
     assert n == 4 or len(forms[0]) == n_train
 
 
+def test_bands_take_turns_and_are_tasks_of_their_own():
+    train, test = sudoku(6, 13, 5, seed=2, difficulty="mixed+mixed+extreme")
+    assert train.meta.tasks == ("mixed", "extreme")
+    assert np.concatenate((test.tasks, train.tasks)).tolist() == [0, 0, 1] * 6
+    for split in (train, test):  # the band's promise holds for its own rows
+        assert all(grade((row - 1).tolist()).guesses >= 2 for row in split.inputs[split.tasks == 1])
+    plain = sudoku(6, 13, 5, seed=2)[0]
+    assert plain.meta.tasks == ("all",) and not plain.tasks.any()
+
+
 def test_extreme_puzzles_need_thirty_guesses_and_no_clue_is_spare():
     clues, solution, guesses, _ = random_puzzle(9, "extreme", random.Random(4))
     assert guesses >= 30 and grade(clues).guesses == guesses and check_puzzle(clues) == solution
