@@ -1,6 +1,7 @@
 """Put a candidate's code in the place of a live function. Standard library only: runs inside the jail.
 
-What cannot be done faithfully raises LookupError: other decorators or parameters, other closed-over variables, a
+A candidate is one definition without its decorators, which stay. What cannot be done faithfully raises LookupError:
+other parameters, other closed-over variables, a
 default that cannot be evaluated. Defaults that changed are evaluated in the function's own module.
 """
 
@@ -25,10 +26,10 @@ def first_line(node):
 
 
 def header(node):
-    """Decorators and parameters without their defaults, to compare."""
+    """Parameters without their defaults, to compare."""
     parts = node.args
     named = [*parts.posonlyargs, None, *parts.args, None, parts.vararg, None, *parts.kwonlyargs, None, parts.kwarg]
-    return [ast.dump(part) if part else None for part in (*node.decorator_list, *named)]
+    return [ast.dump(part) if part else None for part in named]
 
 
 def nested(code):
@@ -39,6 +40,12 @@ def nested(code):
             yield from nested(constant)
 
 
+def parse(source):
+    """Syntax tree of one definition, which may be indented as in its class. Raises SyntaxError."""
+    tree = ast.parse("if 1:\n" + source if source[:1].isspace() else source)
+    return ast.Module(tree.body[0].body, []) if source[:1].isspace() else tree
+
+
 def compiled(tree, original, path, name, live):
     """Code object of the definition in `tree` as if it stood where `original` does: qualified name, lines, cells.
 
@@ -47,13 +54,12 @@ def compiled(tree, original, path, name, live):
     if len(tree.body) != 1 or type(tree.body[0]) is not type(original) or tree.body[0].name != original.name:
         raise LookupError("the source is not one definition of that function")
     node = tree.body[0]
-    if header(node) != header(original):
-        raise LookupError("decorators or parameters differ")
-    ast.increment_lineno(tree, first_line(original) - first_line(node))
+    if node.decorator_list or header(node) != header(original):
+        raise LookupError("it has decorators, or other parameters")
+    ast.increment_lineno(tree, original.lineno - node.lineno)
     free, flags = live.__code__.co_freevars, live.__code__.co_flags
     if "__class__" in free:  # keeps the cell of `super()` where the candidate has no use for it
         node.body.append(ast.parse("if 0: __class__").body[0])
-    node.decorator_list = []
     for part in reversed(name.split(".")[:-1]):  # classes, for the qualified name, `super()` and private names
         tree = ast.Module([ast.ClassDef(part, [], [], tree.body, [], type_params=[])], [])
     code = compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True,
@@ -85,7 +91,7 @@ def changed_defaults(arguments, original, function):
 def describe(error, test, root, path, original, source, code):
     """A short traceback with the candidate's own lines: those on disk would give the repair away."""
     mine, lines = set(nested(code)), source.splitlines()
-    first, last = first_line(original), original.end_lineno
+    first, last = original.lineno, original.end_lineno
     longer = first + len(lines) - 1 - last
     frames = []
     for frame, number in traceback.walk_tb(error.__traceback__):

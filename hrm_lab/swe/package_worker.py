@@ -1,19 +1,15 @@
 """The process inside the jail: collects a package's pytest suite once, then forks a child for every candidate.
 
-A script that imports only the standard library, pytest and package_swap.py; packages.py starts it and talks to it in JSON lines over
-stdin and stdout. Unusual: a candidate is never written to disk. The child swaps `__code__` of the live function that
-it changes, as a debugger would, and runs the tests that reach it; a test without fixtures is a plain call. What cannot
-be swapped faithfully (decorators, signature, closures, a function that ran while the package was imported) is said to
-be "unswappable" and never judged.
+A script that imports only the standard library, pytest and its neighbours; packages.py starts it and talks to it in
+JSON lines over stdin and stdout. Unusual: a candidate is never written to disk. The child swaps `__code__` of the live
+function that it changes, as a debugger would, and runs the tests that reach it; a test without fixtures is a plain
+call. What cannot be swapped faithfully is "unswappable" and never judged.
 """
 
-import ast
-import contextlib
 import gc
 import json
 import os
 import random
-import resource
 import select
 import signal
 import sys
@@ -21,7 +17,8 @@ import time
 import types
 import unittest
 
-import package_swap  # beside this script
+import jail_init  # beside this script
+import package_swap
 import pytest
 from _pytest.runner import runtestprotocol
 from _pytest.unittest import TestCaseFunction
@@ -198,7 +195,7 @@ class Worker:
 
         def candidate(report):
             try:
-                tree = ast.parse(source)
+                tree = package_swap.parse(source)
             except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
                 return report(["unparsed", str(error)])
             try:
@@ -249,36 +246,30 @@ class Worker:
                     os.close(stream.fileno())
                 signal.signal(signal.SIGPROF, signal.SIG_DFL)
                 signal.setitimer(signal.ITIMER_PROF, seconds)
-                limits = self.limits
-                whole = int(seconds) + 1
-                for what, value in ((resource.RLIMIT_CPU, whole), (resource.RLIMIT_AS, limits["memory_mb"] << 20),
-                                    (resource.RLIMIT_FSIZE, limits["file_mb"] << 20), (resource.RLIMIT_CORE, 0)):
-                    resource.setrlimit(what, (value, value))
+                jail_init.set_limits(self.limits | {"cpu_seconds": seconds}, others=1)
                 gc.disable()
                 job(lambda row: os.write(writer, (json.dumps(row) + "\n").encode()))
                 os.write(writer, (json.dumps([nonce]) + "\n").encode())
             finally:
                 os._exit(0)
         os.close(writer)
-        data, ended, timed_out = bytearray(), None, False
+        data, ended, is_open = bytearray(), None, True
         deadline = time.monotonic() + self.limits["wall_seconds"] + 3 * seconds
-        while not timed_out:
-            if select.select([reader], [], [], 0.2)[0]:
-                if not (chunk := os.read(reader, 1 << 16)):
-                    break
+        while timely := time.monotonic() < deadline and len(data) < 1 << 26:
+            if is_open and select.select([reader], [], [], 0.2)[0]:
+                chunk = os.read(reader, 1 << 16)
+                is_open = bool(chunk)
                 data += chunk
             elif ended:  # its own children may hold the pipe for ever
                 break
             else:
                 ended = next((found for found in [os.wait4(child, os.WNOHANG)] if found[0]), None)
-            timed_out = time.monotonic() > deadline or len(data) > 1 << 26
+                time.sleep(0 if ended else 0.0005)
         os.close(reader)
-        if ended is None:
-            if timed_out:
-                os.kill(child, signal.SIGKILL)
+        if not ended:
+            os.kill(child, signal.SIGKILL)
             ended = os.wait4(child, 0)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child, signal.SIGKILL)
+        jail_init.kill_the_rest()
         _, status, usage = ended
         rows = []
         for line in bytes(data).split(b"\n")[:-1]:
@@ -286,7 +277,7 @@ class Worker:
                 rows.append(json.loads(line))
             except ValueError:
                 return [], "forged", usage.ru_utime + usage.ru_stime
-        outcome = ("done" if rows and rows[-1] == [nonce] else "wall" if timed_out else
+        outcome = ("done" if rows and rows[-1] == [nonce] else "wall" if not timely else
                    "cpu" if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGPROF, signal.SIGXCPU)
                    else "killed" if os.WIFSIGNALED(status) else "exited")
         return [row for row in rows if row != [nonce]], outcome, usage.ru_utime + usage.ru_stime
