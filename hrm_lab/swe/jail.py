@@ -152,11 +152,16 @@ def give_to_nobody(folder: str):
             os.chown(path, jail_init.NOBODY, jail_init.NOBODY, follow_symlinks=False)
 
 
+def release(process: subprocess.Popen):
+    """Let everything in the jail be killed, without waiting: its first process sees the end of its lifeline."""
+    held, process.lifeline = process.lifeline, None
+    if held is not None:
+        os.close(held)
+
+
 def kill(process: subprocess.Popen):
     """End everything in the jail, daemons that left its session included, and remove its throw-away folder."""
-    if process.lifeline is not None:
-        os.close(process.lifeline)  # the jail's first process sees this, kills all and ends
-        process.lifeline = None
+    release(process)
     try:
         process.wait(timeout=10)
     except subprocess.TimeoutExpired:
