@@ -10,7 +10,7 @@ del sys.path[0]  # this folder
 
 
 class Fresh:
-    """A pytest plugin that keeps the chosen tests: a name and whether it passed, each."""
+    """A pytest plugin that keeps the chosen tests: a name and an outcome each."""
 
     def __init__(self, tests):
         self.tests, self.outcomes, self.why = set(tests), {}, ""
@@ -20,7 +20,7 @@ class Fresh:
 
     def pytest_runtest_logreport(self, report):
         if report.failed or (report.when == "call" and report.nodeid not in self.outcomes):
-            self.outcomes[report.nodeid] = report.passed
+            self.outcomes[report.nodeid] = report.outcome
             self.why = self.why or (report.longreprtext if report.failed else "")
 
 

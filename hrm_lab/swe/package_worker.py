@@ -24,6 +24,7 @@ from _pytest.runner import runtestprotocol
 from _pytest.unittest import TestCaseFunction
 
 del sys.path[0]  # this folder: the package's own modules must not be shadowed
+PATIENCE = 5.0  # seconds that a test may take in all when it is profiled; the CPU limit comes much earlier
 PLAIN_SETUP = ("_unittest_set", "_xunit_set")
 
 
@@ -156,9 +157,14 @@ class Worker:
     def do_profile(self, seconds):
         """Each test once, as pytest runs it: [passed, CPU seconds, functions reached]; then once by the direct call."""
 
+        def waited_too_long(*_):
+            raise TimeoutError("a test that waits")
+
         def watched(report):
+            signal.signal(signal.SIGALRM, waited_too_long)
             for name in self.items:
                 seen, start = set(), time.process_time()
+                signal.setitimer(signal.ITIMER_REAL, PATIENCE)
                 sys.setprofile(self.watch(seen))
                 try:
                     error = self.run_test(name, protocol=True)
@@ -166,14 +172,11 @@ class Worker:
                     sys.setprofile(None)
                 report([name, error is None, time.process_time() - start, sorted(seen)])
 
-        def direct(report):
-            for name in self.items:
-                report([name, self.run_test(name) is None])
-
         rows, outcome, _ = self.fork(watched, seconds)
-        again, outcome_again, _ = self.fork(direct, seconds)
-        self.by_protocol = set(self.items) - {name for name, passed in again if passed}
-        return {"rows": rows, "outcomes": [outcome, outcome_again]}
+        passing = [row[0] for row in rows if row[1]]
+        directly, _, _ = self.fork(lambda report: [report([n, self.run_test(n) is None]) for n in passing], seconds)
+        self.by_protocol = {name for name, passed in directly if not passed}
+        return {"rows": rows, "outcome": outcome, "by_protocol": sorted(self.by_protocol)}
 
     def do_check(self, seed, seconds, tests=None):
         """The names of the tests that pass in a random order, nothing changed."""
@@ -214,7 +217,8 @@ class Worker:
             told = False
             for test in tests:
                 error = self.run_test(test)
-                report([test, error is None])
+                report([test, "passed" if error is None else
+                        "failed" if isinstance(error, (AssertionError, pytest.fail.Exception)) else "error"])
                 if error is not None and not told:
                     told = True
                     report(["why", package_swap.describe(

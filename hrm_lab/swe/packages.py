@@ -19,9 +19,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from hrm_lab.files import write_atomic
 from hrm_lab.sources import fetch, unpack
 from hrm_lab.swe import jail
 from hrm_lab.swe.jail import Limits
+from hrm_lab.swe.sandbox import Result, tier
 
 HERE = Path(__file__).parent
 SLOW = 0.1  # CPU seconds: a test that takes longer judges no candidate
@@ -154,8 +156,6 @@ class Profile:
         return {function: _turns(groups, self.seconds) for function, groups in by_function.items()}
 
     def save(self, path: Path):
-        from hrm_lab.files import write_atomic
-
         write_atomic(path, json.dumps(asdict(self)))
 
 
@@ -163,16 +163,6 @@ def _turns(groups: dict[str, list[str]], seconds: dict[str, float]) -> list[str]
     places = {test: (place, seconds[test], test) for tests in groups.values()
               for place, test in enumerate(sorted(tests, key=lambda t: (seconds[t], t)))}
     return sorted(places, key=places.get)
-
-
-@dataclass(frozen=True)
-class Result:
-    tier: str
-    outcome: str
-    tests: dict[str, str]
-    seconds: float
-    output: str
-    jail: str
 
 
 class PackageServer:
@@ -280,19 +270,15 @@ class PackageServer:
 
 def _judged(answer: dict, tests: list[str], limits: Limits, kind: str) -> Result:
     """An answer of the worker in the words of the sandbox."""
-    outcome, ran = answer["outcome"], answer["tests"]
-    named = {test: "passed" if ran[test] else "failed" for test in tests if test in ran}
-    unfinished = [test for test in tests if test not in ran]
-    if unfinished and outcome not in ("unparsed", "parses", "unswappable"):
-        named |= {test: outcome for test in unfinished[:1]} | {test: "error" for test in unfinished[1:]}
-    passed = sum(value == "passed" for value in named.values())
+    outcome, named, output = answer["outcome"], answer["tests"], answer["output"][:limits.output_bytes]
     if outcome in ("unparsed", "parses", "unswappable"):
-        tier = "unparsed" if outcome == "unparsed" else "parses"
-        outcome = "unswappable" if outcome == "unswappable" else "failed"
-    else:
-        tier = "all" if passed == len(tests) and outcome == "done" else "some" if passed else "runs"
-        outcome = {"done": "passed" if tier == "all" else "failed"}.get(outcome, outcome)
-    return Result(tier, outcome, named, answer["seconds"], answer["output"][:limits.output_bytes], kind)
+        return Result("unparsed" if outcome == "unparsed" else "parses",
+                      "unswappable" if outcome == "unswappable" else "failed",
+                      dict.fromkeys(tests, "error"), answer["seconds"], output, kind)
+    named = {test: named.get(test, "error" if outcome == "done" else outcome) for test in tests}
+    if outcome == "done":
+        outcome = "passed" if set(named.values()) == {"passed"} else "failed"
+    return Result(tier(named.values()), outcome, named, answer["seconds"], output, kind)
 
 
 def _task(package: Package, root: Path) -> dict:
@@ -307,7 +293,7 @@ def _start(package: Package, root: Path, script: str, hash_seed: int, limits: Li
     scripts = [HERE / name for name in ("package_worker.py", "package_swap.py", "package_fresh.py", "jail_init.py")]
     return jail.start([sys.executable, "-s", "-B", str(HERE / script)], cwd=root, limits=limits, server=limits is None,
                       readable=[root, *scripts], env=ENVIRONMENT | {"PYTHONHASHSEED": str(hash_seed)},
-                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None)
+                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
 def settle(package: Package, root: Path, repeats: int = 2) -> Profile:
