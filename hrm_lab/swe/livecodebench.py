@@ -11,6 +11,7 @@ from hrm_lab.swe import diffs
 from hrm_lab.swe.complexity import complexity
 from hrm_lab.swe.domain import classify
 from hrm_lab.swe.instances import Instance, InstanceError
+from hrm_lab.swe.stdio import pack
 
 FILE = "solution.py"
 FUNCTION_TEST = '''def test_{name}():
@@ -53,7 +54,6 @@ def from_livecodebench(row: dict, split: str) -> Instance:
 
     Raises KeyError (a field is missing) and ValueError (it is not what it should be).
     """
-    from hrm_lab.swe.stdio import pack
     cases = [(name, case) for name in ("public", "private") for case in _cases(row, f"{name}_test_cases")]
     if not cases:
         raise InstanceError("fields public_test_cases and private_test_cases are empty; expected a test")
