@@ -21,6 +21,10 @@ class PatchError(ValueError):
     """A patch that cannot be read or does not apply; one line."""
 
 
+def _bare(name: str) -> str:
+    return name[2:] if name[:2] in ("a/", "b/") else name
+
+
 @dataclass(frozen=True)
 class Hunk:
     old_start: int  # first line, from 1; for an empty side the line before it, as in the format
@@ -40,9 +44,13 @@ class FilePatch:
 
     @property
     def path(self) -> str:
-        """Path relative to the root of the repository, without git's a/ and b/."""
-        name = self.old if self.new == "/dev/null" else self.new
-        return name[2:] if name[:2] in ("a/", "b/") else name
+        """Path relative to the root of the repository, without git's a/ and b/; of a deleted file the old one."""
+        return _bare(self.old if self.new == "/dev/null" else self.new)
+
+    @property
+    def origin(self) -> str:
+        """Path before the patch (another one if it renames), or "" if it makes the file."""
+        return "" if self.old == "/dev/null" else _bare(self.old)
 
 
 def split_lines(text: str) -> list[str]:

@@ -20,7 +20,7 @@ DOMAINS = ("security", "web", "systems", "data science", "developer tools", "tex
 LANGUAGES = ("python", "javascript", "go", "java", "cpp", "rust")
 CHOICES = {"source": ("synthetic", "human"), "split": ("train", "valid", "test"), "language": LANGUAGES,
            "domain": DOMAINS}
-NOT_EMPTY = ("instance_id", "repo", "patch", "file")
+NOT_EMPTY = ("instance_id", "repo", "file")
 SYNC_EVERY = 256  # instances between two fsyncs: what a power cut may cost; a killed process loses no whole line
 
 
@@ -36,7 +36,7 @@ class Instance:
     repo: str
     version: str
     problem_statement: str
-    patch: str  # unified diff buggy -> fixed
+    patch: str  # unified diff buggy -> fixed; "" if the repair is unknown
     test_patch: str
     FAIL_TO_PASS: tuple[str, ...]
     PASS_TO_PASS: tuple[str, ...]

@@ -114,16 +114,15 @@ def descendants(root: int) -> list[int]:
 def kill_the_rest():
     """Kill and reap every other process of the jail: all of the namespace for its init, else all descendants."""
     for _ in range(1000):
-        with contextlib.suppress(ProcessLookupError):
-            for pid in [-1] if os.getpid() == 1 else descendants(os.getpid()):
-                os.kill(pid, signal.SIGKILL)
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-            time.sleep(0.001)
-        except ChildProcessError:
-            if os.getpid() == 1 or not descendants(os.getpid()):
-                return
+        except ChildProcessError:  # orphans become children of the init, or of the subreaper, so that none is left
+            return
+        with contextlib.suppress(ProcessLookupError):
+            for pid in [-1] if os.getpid() == 1 else descendants(os.getpid()):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.001)
 
 
 # ---------------------------------------------------------------- the root of the unshared jail

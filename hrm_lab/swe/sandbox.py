@@ -8,7 +8,6 @@ Unusual: tests are taken apart (`split_tests`), so that each assertion of a Huma
 has an outcome of its own; a search can then reward a candidate that mends one of three failures.
 """
 
-import json
 import os
 import secrets
 import signal
@@ -70,23 +69,22 @@ def ending(status: int, cpu_full: bool, complete: bool) -> str:
 
 def judge(reply: dict, names: list[str], kind: str) -> Result:
     """The result of one candidate from what the server saw: every line must bear the nonce, in order, decoy failed."""
+    if "reached" in reply:
+        return Result(reply["reached"], "failed", dict.fromkeys(names, "error"), output=reply["message"], jail=kind)
     nonce, decoy, forged, records = reply["nonce"], reply["decoy"], False, []
     lines = reply["results"].split("\n")
     torn = lines.pop()  # a line that the end cut off, or ""
     for line in lines:
-        bearer, _, record = line.partition(" ")
+        bearer, what, value, message = (*line.split(" ", 3), "", "", "")[:4]
         if bearer != nonce:
             forged = True
             break
-        records.append(json.loads(record))
+        records.append((int(what) if what.isdigit() else what, value, message))
     forged |= bool(torn) and not torn.startswith(nonce[:len(torn)])
     said = {what: value for what, value, _ in records if isinstance(what, str)}
     messages = "\n".join(message for _, _, message in records if message)
     output = reply["output"] + ("\n" if reply["output"] and messages else "") + messages
-    common = {"seconds": reply["seconds"], "output": output, "jail": kind, "ticks": said.get("end", 0)}
-    if "unparsed" in said or "parses" in said:
-        reached = "unparsed" if "unparsed" in said else "parses"
-        return Result(reached, "failed", dict.fromkeys(names, "error"), **common | {"output": said[reached]})
+    common = {"seconds": reply["seconds"], "output": output, "jail": kind, "ticks": int(said.get("end") or 0)}
     outcomes = [(what, value) for what, value, _ in records if isinstance(what, int)]
     seen = dict(outcomes)
     forged |= [i for i, _ in outcomes] != list(range(len(outcomes))) or len(outcomes) > len(names) + 1

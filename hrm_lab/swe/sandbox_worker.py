@@ -11,7 +11,7 @@ before, and one decoy test that must fail. That stops exits, writes to every ope
 names. It does not stop a candidate that walks the frames of its caller to find the harness, or whose values claim to
 be equal to everything; no check inside one interpreter does. Edits of a program in its own names do not do that, and
 `sandbox.confirm` runs the rest in a fresh pytest with none of this code.
-Messages: four bytes of length, big-endian, then JSON. Results of a child: lines of nonce, space, JSON.
+Messages: four bytes of length, big-endian, then JSON. Results of a child: lines of nonce, test, outcome, message.
 """
 
 import ast
@@ -59,20 +59,6 @@ def send(stream, message: dict):
 # ---------------------------------------------------------------- the child
 
 
-def prepare(source: str, name: str, report, tick: bool):
-    """Code of the program with fuel points, or None after a report of why there is none."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        report("unparsed", f"{type(error).__name__}: {error}")
-        return None
-    try:
-        return compile(fuel_points.instrument(tree) if tick else tree, f"{name}.py", "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        report("parses", f"{type(error).__name__}: {error}")
-        return None
-
-
 def run_one(run, tank, outcomes=("passed", "failed", "error", "memory", "exited", "fuel")) -> tuple[str, str]:
     """Outcome and message of one call; nothing that it raises gets out."""
     passed, failed, broken, memory, exited, fuel = outcomes
@@ -90,21 +76,18 @@ def run_one(run, tank, outcomes=("passed", "failed", "error", "memory", "exited"
     return (fuel, "out of fuel") if tank.empty() else found
 
 
-def child(job: dict, suite: dict, limits: dict, nonce: str, decoy: int, result: int):
+def child(code: types.CodeType, suite: dict, limits: dict, nonce: str, decoy: int, result: int):
     """Run the program and its tests in this process, reporting each; the caller ends it."""
-    write, dumps, size = os.write, json.dumps, limits["output_bytes"]
-    said = 0
+    write, said = os.write, 0
 
     def report(what, value, message=""):
         nonlocal said
-        message, said = (message[:400], said + 1) if message and said < 3 else ("", said)
-        write(result, f"{nonce} {dumps([what, value, message])}\n".encode("utf-8", "replace")[:size + 1000])
+        if message:
+            said += 1
+            message = message[:400].replace("\n", " ") if said <= 3 else ""
+        write(result, f"{nonce} {what} {value} {message}\n".encode("utf-8", "replace"))
 
-    watched = [(module, dict(module.__dict__)) for module in suite["watched"]]
     tank = fuel_points.Tank(limits["fuel"])
-    code = prepare(job["program"], suite["module"], report, tick=True)
-    if code is None:
-        return
     module = types.ModuleType(suite["module"])
     module.__dict__["__tick__"] = tank.tick
     for name in suite["aliases"]:
@@ -123,14 +106,13 @@ def child(job: dict, suite: dict, limits: dict, nonce: str, decoy: int, result: 
             else:
                 outcome, message = run_one(lambda code=test: exec(code, names), tank)
                 report(i, outcome, message if test is not DECOY else "")
-    for other, before in watched:
-        for name, value in before.items():
-            if callable(value) and other.__dict__.get(name) is not value:
-                report("forged", "forged", f"rebinds {other.__name__}.{name}")
+    for names, name, value in suite["watched"]:
+        if names.get(name) is not value:
+            report("forged", "forged", f"rebinds {name}")
     report("end", tank.used())
 
 
-def in_child(job: dict, suite: dict, limits: dict, nonce: str, decoy: int, result: int, output: int):
+def in_child(code: types.CodeType, suite: dict, limits: dict, nonce: str, decoy: int, result: int, output: int):
     """Everything after the fork: limits, descriptors, the run, the end. Never returns."""
     try:
         os.setsid()
@@ -144,7 +126,7 @@ def in_child(job: dict, suite: dict, limits: dict, nonce: str, decoy: int, resul
         signal.setitimer(signal.ITIMER_PROF, limits["cpu_seconds"])
         if "random" in sys.modules:
             sys.modules["random"].seed(0)
-        child(job, suite, limits, nonce, decoy, result)
+        child(code, suite, limits, nonce, decoy, result)
         sys.stdout.flush()
         sys.stderr.flush()
     except MemoryError:
@@ -222,6 +204,20 @@ def clean(folders: list[str]) -> bool:
     return not any(os.listdir(folder) for folder in folders)
 
 
+def prepare(source: str, name: str) -> types.CodeType | tuple[str, str]:
+    """Code of the program with fuel points, or the tier that it reached and why no further.
+
+    Here and not in the child: memory that a child touches first costs it a page fault, ten times the work itself.
+    """
+    reached = "unparsed"
+    try:
+        tree = ast.parse(source)
+        reached = "parses"
+        return compile(fuel_points.instrument(tree), f"{name}.py", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return reached, f"{type(error).__name__}: {error}"
+
+
 def preload(source: str):
     """Import what the program imports, if that has no effect; then share all that lives with the children."""
     new = [name for name in IMPORT.findall(source) if name in QUIET and name not in sys.modules]
@@ -232,16 +228,24 @@ def preload(source: str):
         gc.freeze()
 
 
+def names_of(code: types.CodeType) -> set[str]:
+    """Names that the code looks up, and those of the functions in it."""
+    return set(code.co_names).union(*(names_of(c) for c in code.co_consts if isinstance(c, types.CodeType)))
+
+
 def load(orders: dict) -> dict:
     """Compile the tests and import what they import: the state from which every child starts."""
     names = {"__name__": "prelude"}
     exec(compile(orders["prelude"], "prelude.py", "exec", dont_inherit=True), names)
     suite = {key: orders[key] for key in ("module", "aliases", "others")}
     modules = [name for name in orders["imports"] if name not in orders["aliases"]]
-    suite["watched"] = [sys.modules["builtins"], *(importlib.import_module(name) for name in modules)]
     suite["builtins"] = sys.modules["builtins"]
+    modules = [suite["builtins"], *(importlib.import_module(name) for name in modules)]
     suite["setup"] = compile(orders["setup"], "test_program.py", "exec", dont_inherit=True)
     suite["tests"] = [compile(test, "test_program.py", "exec", dont_inherit=True) for test in orders["tests"]]
+    used = set().union(*map(names_of, [suite["setup"], *suite["tests"]]))
+    suite["watched"] = [(module.__dict__, name, value) for module in modules
+                        for name, value in module.__dict__.items() if name in used and callable(value)]
     return suite
 
 
@@ -264,12 +268,16 @@ def serve(requests, replies):
     state = own_state()
     while (job := receive(requests)) is not None:
         preload(job["program"])
+        code = prepare(job["program"], suite["module"])
+        if isinstance(code, tuple):
+            send(replies, {"reached": code[0], "message": code[1], "whole": True})
+            continue
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         (result, to_result), (output, to_output) = os.pipe(), os.pipe()
         nonce, decoy = os.urandom(16).hex(), int.from_bytes(os.urandom(4), "big") % (len(suite["tests"]) + 1)
         pid = os.fork()
         if not pid:
-            in_child(job, suite, limits, nonce, decoy, to_result, to_output)
+            in_child(code, suite, limits, nonce, decoy, to_result, to_output)
         os.close(to_result)
         os.close(to_output)
         os.set_blocking(result, False)
