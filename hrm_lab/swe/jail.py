@@ -137,11 +137,12 @@ def bwrap(orders: dict) -> list[str]:
     """The command line of bubblewrap that runs the last steps inside."""
     line = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--dev", "/dev", "--proc", "/proc",
             "--size", str(orders["scratch_mb"] << 20), "--tmpfs", "/tmp"]
-    for path in filter(os.path.exists, orders["readable"]):
+    for path in sorted({*orders["readable"], *orders["writable"]}):
         real = os.path.realpath(path)
-        line += ["--ro-bind", real, real] + (["--symlink", real, path] if real != path else [])
-    for path in orders["writable"]:
-        line += ["--bind", path, path]
+        if path in orders["writable"]:
+            line += ["--bind", path, path]
+        elif os.path.exists(real):
+            line += ["--ro-bind", real, real] + (["--symlink", real, path] if real != path else [])
     first = ["--as-pid-1"] if orders["server"] else []
     return [*line, *first, "--", sys.executable, "-I", "-S", jail_init.__file__]
 

@@ -201,10 +201,8 @@ def new_root(orders: dict):
     os.mkdir("/proc")
     with contextlib.suppress(OSError):  # a container that hides parts of its /proc; most commands do without
         call("mount", "proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
-    for path in sorted(orders["readable"]):
-        place(path, read=True)
-    for path in sorted(orders["writable"]):
-        place(path, read=False)
+    for path in sorted({*orders["readable"], *orders["writable"]}):  # the inner ones after those around them
+        place(path, read=path not in orders["writable"])
     call("umount2", "/old", 2)  # detached: no path leads there any more
     os.rmdir("/old")
     read_only("/", recursive=False)

@@ -40,7 +40,7 @@ sys.path.pop(0)
 QUIET = frozenset("abc array bisect cmath collections contextlib copy dataclasses datetime decimal enum fractions "
                   "functools hashlib heapq itertools json math numbers operator queue random re statistics string "
                   "struct textwrap time types typing unicodedata".split())
-IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+(\w+)", re.MULTILINE)
+IMPORTS = re.compile(r"^.*import.*$", re.MULTILINE)
 DECOY = compile("assert 0 == 1", "<decoy>", "exec")
 FORGE_BYTES = 1 << 20  # more than any honest list of results
 
@@ -220,10 +220,11 @@ def prepare(source: str, name: str) -> types.CodeType | tuple[str, str]:
 
 def preload(source: str):
     """Import what the program imports, if that has no effect; then share all that lives with the children."""
-    new = [name for name in IMPORT.findall(source) if name in QUIET and name not in sys.modules]
-    for name in new:
+    words = {word for line in IMPORTS.findall(source) for word in re.findall(r"\w+", line)}
+    new = (words & QUIET) - sys.modules.keys()
+    for name in sorted(new):
         importlib.import_module(name)
-    if new or not gc.get_freeze_count():
+    if new:
         gc.collect()
         gc.freeze()
 
@@ -266,6 +267,8 @@ def serve(requests, replies):
         return
     send(replies, {"ready": True})
     state = own_state()
+    gc.collect()
+    gc.freeze()
     while (job := receive(requests)) is not None:
         preload(job["program"])
         code = prepare(job["program"], suite["module"])
