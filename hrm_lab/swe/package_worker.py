@@ -13,6 +13,7 @@ import random
 import select
 import signal
 import sys
+import threading
 import time
 import types
 import unittest
@@ -160,8 +161,12 @@ class Worker:
         def waited_too_long(*_):
             raise TimeoutError("a test that waits")
 
+        def refuse(_):
+            raise RuntimeError("tests with threads waver, and do not fit under a limit of processes")
+
         def watched(report):
             signal.signal(signal.SIGALRM, waited_too_long)
+            threading.Thread.start = refuse
             for name in self.items:
                 seen, start = set(), time.process_time()
                 signal.setitimer(signal.ITIMER_REAL, PATIENCE)

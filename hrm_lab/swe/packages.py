@@ -158,6 +158,12 @@ class Profile:
     def save(self, path: Path):
         write_atomic(path, json.dumps(asdict(self)))
 
+    @classmethod
+    def load(cls, path: Path) -> "Profile":
+        values = json.loads(path.read_text())
+        keys = {name: tuple(map(tuple, values[name])) for name in ("imported", "live")}
+        return cls(**values | keys | {"reached": {t: tuple(map(tuple, f)) for t, f in values["reached"].items()}})
+
 
 def _turns(groups: dict[str, list[str]], seconds: dict[str, float]) -> list[str]:
     places = {test: (place, seconds[test], test) for tests in groups.values()
@@ -247,6 +253,17 @@ class PackageServer:
         """Tests that reach a function, at most `max_tests`, in the order in which they run."""
         return self.profile.reaching.get((function.file, function.name, function.line), [])[:self.max_tests]
 
+    @cached_property
+    def _fixed(self) -> tuple[set, set]:
+        """Functions that run while the package is imported, and those that can be swapped."""
+        return tuple({tuple(key) for key in self.suite[what]} for what in ("imported", "live"))
+
+    def swappable(self, function: Function) -> bool:
+        """Whether tests reach a function and its code can be swapped after the import."""
+        imported, live = self._fixed
+        key = (function.file, function.name, function.line)
+        return key in live and key not in imported and key in self.profile.reaching
+
     def run(self, file: str, function: str, source: str, tests: list[str] | None = None) -> Result:
         """Judge `source` as the text of `function` in `file`; tests: pytest node ids, default those that reach it.
 
@@ -255,8 +272,7 @@ class PackageServer:
         target = self.functions.get((file, function))
         if target is None:
             raise PackageError(f"{self.package.name}: no single function {function!r} in {file}; expected one")
-        key = (target.file, target.name, target.line)
-        if key in {tuple(row) for row in self.suite["imported"]}:
+        if (target.file, target.name, target.line) in self._fixed[0]:
             return Result("parses", "unswappable", {}, 0.0, "it runs while the package is imported", self.jail)
         tests = self.tests_of(target) if tests is None else tests
         known = self._profile.seconds if self._profile else {}
@@ -319,7 +335,8 @@ def fresh(package: Package, root: str | os.PathLike, changes: dict[str, str], te
         for file, text in changes.items():
             (copy / file).write_text(text, encoding="utf-8", newline="")
         process = _start(package, copy, "package_fresh.py", 0, limits)
-        order = json.dumps(_task(package, copy) | {"fresh": list(tests)}).encode() + b"\n"
+        files = sorted({str(copy / test.split("::")[0]) for test in tests})
+        order = json.dumps(_task(package, copy) | {"fresh": list(tests), "tests": files}).encode() + b"\n"
         try:
             out, _ = process.communicate(order, timeout=limits.wall_seconds)
             answer = json.loads(out)
