@@ -1,0 +1,1 @@
+"""Software engineering: repair of real code, verified by running its tests."""
