@@ -261,7 +261,7 @@ def test_the_hub(tmp_path, monkeypatch):
     reading = read_hub("demo/demo", "swe-bench")
     assert len(reading.instances) == 1 and len(reading.problems) == 1
     hub(monkeypatch, ["run.py"], None)
-    with pytest.raises(InstanceError, match="demo/demo: no .parquet or .jsonl with 'test'"):
+    with pytest.raises(InstanceError, match="demo/demo: 1 files, no .parquet or .jsonl with 'test'"):
         read_hub("demo/demo", "swe-bench")
 
     def offline():
