@@ -7,9 +7,9 @@ import re
 from hrm_lab.puzzles.arc import arc
 from hrm_lab.puzzles.layout import Split, save
 from hrm_lab.puzzles.mazes import mazes
-from hrm_lab.puzzles.sources import fetch
 from hrm_lab.puzzles.sudoku_build import sudoku
 from hrm_lab.puzzles.toys import copy_increment
+from hrm_lab.sources import fetch
 
 SIZES = {  # task -> default numbers of train and test puzzles (ARC: of tasks, None for all)
     "copy-increment": (20_000, 2_000),
