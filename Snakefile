@@ -23,7 +23,7 @@ PRESET = config.get("preset", "laptop")
 SETTINGS = presets(PRESET)
 TRAINING = SETTINGS["02_puzzle_training"]["tasks"]  # task -> its settings
 TRAINED = expand("02_puzzle_training-{task}", task=TRAINING)
-RUNS = ["01_data_preparation", *TRAINED, "06_evaluation", "07_report"]
+RUNS = ["01_data_preparation", *TRAINED, "03_swe_code_training", "06_evaluation", "07_report"]
 
 PYTHON = f"PYTHONPATH={quote(workflow.basedir)} exec {quote(sys.executable)} -m"
 # `exec` and --with-parent: when Snakemake is killed, the notebook that it started ends too.
@@ -86,6 +86,22 @@ rule train:
     threads: lambda wildcards: TRAINING[wildcards.task].get("threads", 1)
     shell:
         EXECUTE + " -p task {wildcards.task:q}"
+
+
+rule software_engineering:
+    message:
+        "03: real code to repair"
+    input:
+        **notebook("03_swe_code_training"),
+    output:
+        metrics("03_swe_code_training"),
+    log:
+        kept("03_swe_code_training"),
+    params:
+        settings=SETTINGS["03_swe_code_training"],
+    threads: SETTINGS["03_swe_code_training"].get("threads", 1)
+    shell:
+        EXECUTE
 
 
 rule evaluate:

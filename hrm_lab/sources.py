@@ -19,6 +19,7 @@ from pathlib import Path
 from hrm_lab.files import write_atomic
 
 LISTING = Path(__file__).resolve().parents[1] / "data" / "sources.txt"
+SHIPPED = LISTING.parent / "sdists"  # files that come with the repo: the smallest preset needs no network
 LINE = re.compile(r"(\S+?)==(\S+) {2,}(wheel|sdist) {2,}sha256=([0-9a-f]{64}) {2,}licence=(\S+) {2,}(\S.*)")
 
 
@@ -83,7 +84,7 @@ def download(source: Source) -> tuple[str, bytes]:
 
 
 def fetch(name: str, cache_dir: str | os.PathLike, listing: str | os.PathLike = LISTING) -> Path:
-    """Path of the pinned file of source `name` in `cache_dir`, downloaded if it is not there yet.
+    """Path of the pinned file of source `name`: shipped, in `cache_dir`, or downloaded there now.
 
     Raises `SourceError`: unknown name, download failed (offline), or a file whose sha256 differs.
     """
@@ -94,7 +95,7 @@ def fetch(name: str, cache_dir: str | os.PathLike, listing: str | os.PathLike = 
     cache.mkdir(parents=True, exist_ok=True)
     pinned = f"{source.name}=={source.version}"
     prefix = re.sub(r"[-_.]+", "[-_.]", source.name) + "-" + re.escape(source.version) + r"[-.].*"
-    for path in sorted(cache.iterdir()):
+    for path in sorted([*cache.iterdir(), *SHIPPED.iterdir()]):
         if re.fullmatch(prefix, path.name, re.IGNORECASE) and path.is_file():
             if (seen := hashlib.sha256(path.read_bytes()).hexdigest()) == source.sha256:
                 return path

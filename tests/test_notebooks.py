@@ -16,7 +16,7 @@ from test_report_html import browser, visit
 
 TASKS = yaml.safe_load((ROOT / "notebooks/presets.yaml").read_text())["smoke"]["02_puzzle_training"]["tasks"]
 TRAINED = [f"02_puzzle_training-{task}" for task in TASKS]
-RUNS = ["01_data_preparation", *TRAINED, "06_evaluation", "07_report"]
+RUNS = ["01_data_preparation", *TRAINED, "03_swe_code_training", "06_evaluation", "07_report"]
 PAGES = ["index", *RUNS]
 
 
@@ -93,6 +93,14 @@ def test_training_leaves_its_artefacts(work, file):
         assert path.read_bytes().startswith(b"\x89PNG")
     if path.suffix == ".json":
         assert json.loads(path.read_text())
+
+
+def test_every_bug_of_the_smallest_preset_holds_when_run_again(work):
+    found = read(work, "03_swe_code_training", "metrics.json")["metrics"]
+    assert found["instances"]["value"] >= 20 and found["packages"]["value"] == 2
+    for name in ("verified", "repair_in_space", "honest_after_hostile"):
+        assert found[name]["value"] == 1 and found[name]["n"] >= 4, name
+    assert found["unparsable_candidates"]["value"] == 0 and found["unparsable_candidates"]["n"] > 10_000
 
 
 # ---------------------------------------------------------------- their pages
