@@ -1,8 +1,8 @@
 """HumanEvalPack rows (Muennighoff et al. 2023, arXiv 2308.07124) as programs and tests that stand as files.
 
-A row holds a human-written bug in one of six languages: `prompt + buggy_solution`, `prompt + canonical_solution`, `test`.
-Unusual: the rows were cut for one runner, which pastes imports around them; here each text gets what its language
-needs once (Go: a package line and the imports that are used, for the program and the test file apart), and
+A row holds a human-written bug in one of six languages: `prompt + buggy_solution`, `prompt + canonical_solution`,
+`test`. Unusual: the rows were cut for one runner, which pastes imports around them; here each text gets what its
+language needs once (Go: a package line and the imports that are used, for the program and the test file apart), and
 imports of what a row does not use and many machines lack (Rust's crates, C++'s boost) are left out.
 """
 
@@ -62,7 +62,7 @@ def _language(row: dict) -> str:
 
 
 def from_humanevalpack(row: dict, split: str, tests: str = "test") -> Instance:
-    """A row as an instance; FAIL_TO_PASS and PASS_TO_PASS are known once it has been run. Raises KeyError, ValueError."""
+    """A row as an instance; what it fails and passes is known once it has been run. Raises KeyError, ValueError."""
     wanted = ("task_id", "prompt", "buggy_solution", "canonical_solution", "entry_point", "instruction", tests)
     for field in wanted:
         if not isinstance(row[field], str) or not row[field]:

@@ -37,7 +37,7 @@ def language_of(path: str, text: str = "") -> str:
 
 
 def changed_function(buggy: str, fixed: str, language: str) -> tuple[str, str, str]:
-    """(dotted name, its buggy text, its fixed text) of the innermost function that holds all changes; else "" and files.
+    """(dotted name, buggy text, fixed text) of the innermost function that holds all changes; else "" and the files.
 
     The texts start at the beginning of a line, with the indentation that the file has.
     """
@@ -110,7 +110,8 @@ def from_swe(row: dict, split: str, smith: bool, checkouts: Path | None = None) 
         function, program, fixed = changed_function(*both[first.path], language)
         sides = [program, fixed]
     return Instance(
-        instance_id=row["instance_id"], repo=row["repo"], version=str(row.get("version") or row.get("base_commit") or ""),
+        instance_id=row["instance_id"], repo=row["repo"],
+        version=str(row.get("version") or row.get("base_commit") or ""),
         problem_statement=row["problem_statement"], patch=patch, test_patch=row.get("test_patch") or "",
         FAIL_TO_PASS=failing, PASS_TO_PASS=_names(row, "PASS_TO_PASS"), language=language,
         domain=classify(sides[0], context, first.path), complexity=complexity(*sides, language, len(failing)),
@@ -172,7 +173,8 @@ def read_hub(name: str, format: str, *, revision: str = "main", hub_split: str =
         listed = HfApi().list_repo_files(name, repo_type="dataset", revision=revision)
         wanted = [file for file in sorted(listed) if file.endswith((".parquet", ".jsonl")) and hub_split in file]
         if not wanted:
-            raise InstanceError(f"{name}: no .parquet or .jsonl with {hub_split!r} in its path among {len(listed)} files")
+            raise InstanceError(f"{name}: {len(listed)} files, no .parquet or .jsonl with {hub_split!r} in its path; "
+                                "expected one")
         paths = [hf_hub_download(name, file, repo_type="dataset", revision=revision) for file in wanted]
     except OSError as error:  # the Hub's errors and the network's
         raise InstanceError(f"{name}: the Hub did not answer ({str(error).splitlines()[0]:.120}); without a network, "
@@ -195,17 +197,18 @@ def read_pair(program: str | os.PathLike, tests: str | os.PathLike, fixed: str |
         except OSError as error:
             raise InstanceError(f"{path}: {error.strerror}; expected a file") from None
         except UnicodeDecodeError as error:
-            raise InstanceError(f"{path}: byte {error.start} is 0x{error.object[error.start]:02x}; expected UTF-8") from None
+            byte = error.object[error.start]
+            raise InstanceError(f"{path}: byte {error.start} is 0x{byte:02x}; expected UTF-8") from None
     buggy, test, right = texts
     if fixed and right == buggy:
         raise InstanceError(f"{fixed}: the same text as {program}; expected the repaired one")
-    name = Path(program).name
+    name, stem = Path(program).name, Path(program).stem
     language = language_of(name, buggy)
     function = changed_function(buggy, right, language)[0] if fixed else ""
     return Instance(
-        instance_id=f"pair-{Path(program).stem}", repo=Path(program).stem, version="", patch=diffs.make(buggy, right, name)
-        if fixed else "", problem_statement=f"The tests in {Path(tests).name} fail on {name}.\n", test_patch="",
-        FAIL_TO_PASS=(), PASS_TO_PASS=(), language=language, domain=classify(buggy, buggy, name),
+        instance_id=f"pair-{stem}", repo=stem, version="", patch=diffs.make(buggy, right, name) if fixed else "",
+        problem_statement=f"The tests in {Path(tests).name} fail on {name}.\n", test_patch="", FAIL_TO_PASS=(),
+        PASS_TO_PASS=(), language=language, domain=classify(buggy, buggy, name),
         complexity=complexity(buggy, right, language, 0), tool_plan=(), file=name, function=function, program=buggy,
         fixed=right, tests=test, kinds=(), source="human", split=split)
 

@@ -7,7 +7,7 @@
 
 `run` makes the plan of a program that stands alone by running all of it in the sandbox, and fills in what only a run
 can know: FAIL_TO_PASS, PASS_TO_PASS, complexity. `plan` only writes a plan down from results that the caller has, as
-synthesis does for packages. Unusual: an instance whose bug does not fail, or whose repair does, gets no plan but an error.
+synthesis does for packages. Unusual: an instance whose bug does not fail, or whose repair does, gets an error, no plan.
 """
 
 import json

@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 
-from hrm_lab.swe import diffs, instances, readers, stdio
+from hrm_lab.swe import diffs, instances, stdio
 from hrm_lab.swe.instances import InstanceError, read
 from hrm_lab.swe.languages import problems
 from hrm_lab.swe.readers import changed_function, main, read_hub, read_pair, read_rows
@@ -23,32 +23,37 @@ SMITH = {"instance_id": "demo__demo.abc.op__1", "repo": "swesmith/demo__demo.abc
          "patch": diffs.make(FIXED, BUGGY, "src/box.py"), "FAIL_TO_PASS": ["tests/test_box.py::test_add"],
          "PASS_TO_PASS": []}
 PACK = {
-    "python": ("Python", "def one(x: int) -> int:\n    \"\"\" x + 1 \"\"\"\n", "    return x - 1\n", "    return x + 1\n",
+    "python": ("Python", "def one(x: int) -> int:\n", "    return x - 1\n", "    return x + 1\n",
                "def check(one):\n    assert one(1) == 2\n\ncheck(one)\n"),
     "javascript": ("JavaScript", "const one = (x) => {\n", "  return x - 1;\n}\n", "  return x + 1;\n}\n",
                    "console.assert(one(1) === 2)\n"),
-    "go": ("Go", "import (\n    \"math\"\n)\n\n// like strings.Map\nfunc One(x float64) float64 {\n", "    return x - 1\n}\n",
+    "go": ("Go", "import (\n    \"math\"\n)\n\n// like strings.Map\nfunc One(x float64) float64 {\n",
+           "    return x - 1\n}\n",
            "    return math.Floor(x) + 1\n}\n",
            "func TestOne(t *testing.T) {\n    assert := assert.New(t)\n    assert.Equal(2.0, One(1))\n}\n"),
     "java": ("Java", "class Solution {\n    public int one(int x) {\n", "        return x - 1;\n    }\n}",
              "        return x + 1;\n    }\n}", "public class Main { }\n"),
-    "cpp": ("CPP", "#include<vector>\n#include<boost/any.hpp>\nint one(int x){\n", "    return x-1;\n}\n", "    return x+1;\n}\n",
+    "cpp": ("CPP", "#include<vector>\n#include<boost/any.hpp>\nint one(int x){\n",
+            "    return x-1;\n}\n", "    return x+1;\n}\n",
             "#include<assert.h>\nint main(){ assert(one(1)==2); }\n"),
-    "rust": ("Rust", "fn main(){}\n\nuse rand::Rng;\nuse md5;\nfn one(x: i32) -> i32{\n", "    x - 1\n}\n", "    x + 1\n}\n",
+    "rust": ("Rust", "fn main(){}\n\nuse rand::Rng;\nuse md5;\nfn one(x: i32) -> i32{\n",
+             "    x - 1\n}\n", "    x + 1\n}\n",
              "mod tests { fn t() { md5::compute(b\"a\"); } }\n")}
 
 
 def pack_row(language):
     name, prompt, buggy, fixed, test = PACK[language]
-    return {"task_id": f"{name}/0", "prompt": prompt, "buggy_solution": buggy, "canonical_solution": fixed, "test": test,
-            "example_test": "assert True\n", "entry_point": "one", "instruction": "Write one.", "bug_type": "operator misuse"}
+    return {"task_id": f"{name}/0", "prompt": prompt, "buggy_solution": buggy, "canonical_solution": fixed,
+            "test": test, "example_test": "assert True\n", "entry_point": "one", "instruction": "Write one.",
+            "bug_type": "operator misuse"}
 
 
 LIVE = {"question_title": "Sum", "question_content": "Add two numbers.", "platform": "atcoder", "question_id": "abc_a",
         "contest_date": "2024-01-01", "starter_code": "", "metadata": "{}",
         "public_test_cases": json.dumps([{"input": "1 2\n", "output": "3\n", "testtype": "stdin"}]),
         "private_test_cases": [{"input": "2 2\n", "output": "4\n", "testtype": "stdin"}],
-        "program": "a, b = map(int, input().split())\nprint(a - b)\n", "fixed": "a, b = map(int, input().split())\nprint(a + b)\n"}
+        "program": "a, b = map(int, input().split())\nprint(a - b)\n",
+        "fixed": "a, b = map(int, input().split())\nprint(a + b)\n"}
 
 
 def save(tmp_path, *rows):
@@ -87,7 +92,6 @@ def test_swe_rows_repair(tmp_path, checkouts, row, format, source):
 
 def test_changes_in_two_functions_are_a_file():
     assert changed_function(BUGGY, FIXED.replace("return 1", "return 2"), "python")[0] == ""
-    assert changed_function(BUGGY, BUGGY.replace("    return 1\n", "    return 1\n    # end\n"), "python")[0] in ("", "other")
     nested = "def f():\n    def g():\n        return 1\n    return g\n"
     name, old, new = changed_function(nested, nested.replace("1", "12"), "python")
     assert (name, old, new) == ("f.g", "    def g():\n        return 1", "    def g():\n        return 12")
@@ -104,7 +108,7 @@ def test_a_pack_row_stands_alone(tmp_path, language):
     assert diffs.apply(instance.patch, instance.program) == instance.fixed
     assert "boost" not in instance.program and "use rand" not in instance.program
     assert language != "rust" or "use md5;" in instance.program  # the tests use it
-    assert only(read_rows(save(tmp_path, pack_row(language)), "humanevalpack", tests="example_test")).tests != instance.tests
+    assert only(read_rows(tmp_path / "rows.jsonl", "humanevalpack", tests="example_test")).tests != instance.tests
 
 
 def test_go_files_import_what_they_use(tmp_path):
@@ -245,7 +249,8 @@ def test_parquet_without_the_extra_names_it(tmp_path, monkeypatch):
 
 def hub(monkeypatch, files, get):
     module = types.ModuleType("huggingface_hub")
-    module.HfApi = lambda: types.SimpleNamespace(list_repo_files=lambda name, **_: files() if callable(files) else files)
+    module.HfApi = lambda: types.SimpleNamespace(
+        list_repo_files=lambda name, **_: files() if callable(files) else files)
     module.hf_hub_download = get
     monkeypatch.setitem(sys.modules, "huggingface_hub", module)
 
@@ -256,7 +261,7 @@ def test_the_hub(tmp_path, monkeypatch):
     reading = read_hub("demo/demo", "swe-bench")
     assert len(reading.instances) == 1 and len(reading.problems) == 1
     hub(monkeypatch, ["run.py"], None)
-    with pytest.raises(InstanceError, match="demo/demo: no .parquet or .jsonl with 'test'"):
+    with pytest.raises(InstanceError, match="demo/demo: 1 files, no .parquet or .jsonl with 'test'"):
         read_hub("demo/demo", "swe-bench")
 
     def offline():
@@ -269,6 +274,3 @@ def test_the_hub(tmp_path, monkeypatch):
     with pytest.raises(InstanceError, match='expected the extra "data"'):
         read_hub("demo/demo", "swe-bench")
 
-
-def test_unpickling_is_never_reached():
-    assert "pickle" not in vars(readers) and PICKLED[0] != "["
