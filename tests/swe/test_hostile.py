@@ -1,13 +1,15 @@
-"""Candidates that mean harm: nothing gets out, the outcome names what happened, the next candidate is judged as ever."""
+"""Candidates that mean harm: nothing gets out, the result names what happened, the next candidate judged as usual."""
 
 import os
 import signal
+import socket
+import sys
 import textwrap
 import time
 
 import pytest
 
-from hrm_lab.swe import jail
+from hrm_lab.swe import jail, jail_init
 from hrm_lab.swe.sandbox import Limits, Server, confirm, run_command
 
 GOOD = "def f(x):\n    return x + 1\n"
@@ -122,15 +124,9 @@ def test_a_fork_bomb_stops_at_its_limit(server):
 def test_processes_left_behind_are_killed_even_as_daemons(server, daemon):
     body = f"import os\nif not os.fork():\n    {daemon}import time; time.sleep(600)"
     assert server.run(attack(body)).outcome in ("passed", "forged")
-    pid = server.process.pid
-    jailed = [p for p in descendants(pid)]
-    assert len(jailed) == 1, jailed  # the server alone
+    below = jail_init.descendants(server.process.pid)
+    assert len(below) <= (2 if server.jail == "bwrap" else 1), below  # the server alone, below bubblewrap's own
     runs_on(server)
-
-
-def descendants(pid):
-    from hrm_lab.swe.jail_init import descendants
-    return descendants(pid)
 
 
 @pytest.mark.parametrize("body", [
@@ -233,7 +229,6 @@ def test_secrets_are_not_read(server, monkeypatch, tmp_path):
 
 @needs_file_jail
 def test_no_socket_leads_out(server):
-    import socket
     with socket.create_server(("127.0.0.1", 0)) as listener:
         found = server.run(f"PORT = {listener.getsockname()[1]}\nimport socket\n" + attack("""
             for place in (('127.0.0.1', PORT), ('1.1.1.1', 53)):
@@ -246,11 +241,10 @@ def test_no_socket_leads_out(server):
 
 @needs_file_jail
 def test_a_command_is_jailed_like_a_candidate(tmp_path):
-    import sys
-    code = "import os, socket\ntry: socket.create_connection(('1.1.1.1', 53), 1)\nexcept OSError: print('no network')\n" \
+    code = "import os, socket\ntry: socket.create_connection(('1.1.1.1', 53), 1)\nexcept OSError: print('no net')\n" \
            f"try: open({str(tmp_path / 'x')!r}, 'w')\nexcept OSError: print('no file')\nprint(sorted(os.environ))"
     found = run_command([sys.executable, "main.py"], {"main.py": code}, Limits(cpu_seconds=5))
-    assert found.outcome == "passed" and found.output.startswith("no network\nno file\n['HOME',"), found
+    assert found.outcome == "passed" and found.output.startswith("no net\nno file\n['HOME',"), found
 
 
 LEAKS = {
