@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hrm_lab.swe import diffs
 from hrm_lab.swe.complexity import complexity
 from hrm_lab.swe.dedup import change
+from hrm_lab.swe.domain import classify
 from hrm_lab.swe.edits import apply
 from hrm_lab.swe.inject import inject
 from hrm_lab.swe.instances import Instance
@@ -106,7 +107,7 @@ def instance(package: Package, version: str, text: str, drawn: Drawn, number: in
                                             drawn.program, function.text),
         patch=diffs.make(buggy, text, function.file), test_patch="", FAIL_TO_PASS=failing,
         PASS_TO_PASS=tuple(test for test in bug.tests if test not in failing), language="python",
-        domain=package.domain, complexity=complexity(program, fixed, "python", len(failing)), tool_plan=steps,
+        domain=classify(function.text, text, function.file), complexity=complexity(program, fixed, "python", len(failing)), tool_plan=steps,
         file=function.file, function=function.name, program=drawn.program, fixed=function.text, tests="",
         kinds=drawn.kinds, source="synthetic", split=package.split)
 
