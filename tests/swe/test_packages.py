@@ -163,7 +163,8 @@ def test_a_bug_fails_the_tests_that_see_it_and_no_other(tiny):
 
 
 def test_decorated_functions_and_super_are_swapped(tiny):
-    assert changed(tiny, "double", "value + value", "value * value").tests == {"tests/test_core.py::test_double": "failed"}
+    doubled = changed(tiny, "double", "value + value", "value * value")
+    assert doubled.tests == {"tests/test_core.py::test_double": "failed"}
     assert tiny.run(FILE, "Box.area", AREA).tests == {"tests/test_core.py::test_area": "failed"}
     assert changed(tiny, "Box.area", "super().area() * ", "").outcome == "passed"  # the cell of super() is not needed
     assert changed(tiny, "Box.area", "side * side", "side.none").tests == {"tests/test_core.py::test_area": "error"}

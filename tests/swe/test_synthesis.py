@@ -1,4 +1,4 @@
-"""Synthesis on two tiny packages: what is kept is a real bug, a killed build ends as one that was not, no text twice."""
+"""Synthesis on two tiny packages: what is kept is a real bug, a killed build ends like any other, no text twice."""
 
 import json
 import os
@@ -173,7 +173,7 @@ def test_functions_that_two_packages_share_are_dropped_from_the_later_one():
     renamed = one.replace("found", "seen").replace("text", "line").replace("word", "part")
     texts = [("test", one), ("train", renamed), ("copy", "# again\n" + one), ("other", two)]
     assert dedup.repeated(texts) == {"copy": "test"}
-    assert dedup.overlap(dedup.grams(one), dedup.grams(one)) == 1 and dedup.overlap(dedup.grams(one), dedup.grams(two)) == 0
+    assert [dedup.overlap(dedup.grams(one), dedup.grams(text)) for text in (one, two)] == [1, 0]
 
 
 def test_changes_are_compared_and_not_the_functions_around_them():
