@@ -26,6 +26,7 @@ from . import jail_init
 KINDS = ("unshare+landlock", "bwrap", "landlock", "limits")
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache",
           "/etc/localtime", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/mime.types")
+SCRATCH = "/tmp/scratch"  # inside the two strongest jails, whose /tmp is memory
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -113,7 +114,7 @@ def start(argv, *, cwd=None, writable=(), readable=(), env: dict | None = None, 
     if os.getuid() == 0:
         for folder in [*given, *([own] if own else [])]:
             give_to_nobody(folder)
-    scratch = own or "/tmp"
+    scratch = own or SCRATCH
     lifeline, held = os.pipe()  # its end tells the jail that we ended, however that happened
     orders = {"jail": kind, "argv": [str(a) for a in argv], "cwd": os.path.abspath(cwd) if cwd else None,
               "env": clean_environment(scratch) | (env or {}), "readable": sorted({*system_folders(), *folders}),
@@ -135,13 +136,14 @@ def start(argv, *, cwd=None, writable=(), readable=(), env: dict | None = None, 
 
 def bwrap(orders: dict) -> list[str]:
     """The command line of bubblewrap that runs the last steps inside."""
-    line = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--dev", "/dev", "--proc", "/proc",
-            "--size", str(orders["scratch_mb"] << 20), "--tmpfs", "/tmp"]
-    for path in filter(os.path.exists, orders["readable"]):
+    line = [shutil.which("bwrap"), "--unshare-all", "--die-with-parent", "--new-session", "--dev", "/dev",
+            "--proc", "/proc", "--size", str(orders["scratch_mb"] << 20), "--tmpfs", "/tmp"]
+    for path in sorted({*orders["readable"], *orders["writable"]}):
         real = os.path.realpath(path)
-        line += ["--ro-bind", real, real] + (["--symlink", real, path] if real != path else [])
-    for path in orders["writable"]:
-        line += ["--bind", path, path]
+        if path in orders["writable"]:
+            line += ["--bind", path, path]
+        elif os.path.exists(real):
+            line += ["--ro-bind", real, real] + (["--symlink", real, path] if real != path else [])
     first = ["--as-pid-1"] if orders["server"] else []
     return [*line, *first, "--", sys.executable, "-I", "-S", jail_init.__file__]
 

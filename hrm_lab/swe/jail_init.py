@@ -9,9 +9,8 @@ the command left behind, and ends as the command ended. Kinds of jail, strongest
 - limits: resource limits and a clean environment alone; files and network stay open.
 
 Unusual: RLIMIT_NPROC does not bind the kernel's uid 0, whatever a user namespace calls it, so that root becomes
-`nobody` here, and keeps CAP_DAC_READ_SEARCH alone, so that folders closed to others (root's own Python) can be read;
-the mount namespace and Landlock say which. Since Linux 5.14 the limit counts within one user namespace. Landlock's
-numbers are those of linux/landlock.h; https://docs.kernel.org/userspace-api/landlock.html
+`nobody` here, and keeps CAP_DAC_READ_SEARCH alone, so that folders closed to others (root's own Python) can be read.
+Since Linux 5.14 that limit counts within one user namespace. Landlock: docs.kernel.org/userspace-api/landlock.html
 """
 
 import contextlib
@@ -26,19 +25,18 @@ import signal
 import sys
 import time
 
-NOBODY = 65534
+NOBODY, CAP_DAC_READ_SEARCH = 65534, 2
 LIBC = ctypes.CDLL(None, use_errno=True)
 NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
 PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 1, 8, 36, 38, 47
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
-CAP_DAC_READ_SEARCH = 2
 READ, FILE_RIGHTS = 0b1101, 0b1100000000000111  # execute, read file, read folder; the rights that a file can have
 
 
 def call(name: str, *arguments):
     """A function of the C library, or a system call by number; OSError names it."""
-    function = LIBC.syscall if name.startswith("syscall") else getattr(LIBC, name)
+    function = getattr(LIBC, name.split()[0])
     if (result := function(*(a.encode() if isinstance(a, str) else a for a in arguments))) < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"{name}: {os.strerror(code)}")
@@ -54,18 +52,16 @@ def landlock(readable: list[str], writable: list[str]):
     """Deny files outside the lists, TCP, signals and abstract sockets to the outside, as far as the kernel can."""
     abi = landlock_abi()
     rights = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(abi, 16)) - 1
-    attributes = (ctypes.c_uint64 * 3)(rights, 3, 3)  # files, net, scopes
-    ruleset = call("syscall landlock_create_ruleset", 444, attributes, 8 if abi < 4 else 16 if abi < 6 else 24, 0)
+    size = 8 if abi < 4 else 16 if abi < 6 else 24  # files; TCP; signals and abstract sockets
+    ruleset = call("syscall landlock_create_ruleset", 444, (ctypes.c_uint64 * 3)(rights, 3, 3), size, 0)
     for paths, allowed in ((readable, READ), (writable, rights)):
         for path in paths:
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            allowed_here = allowed if os.path.isdir(path) else allowed & FILE_RIGHTS
-            rule = (allowed_here & rights).to_bytes(8, sys.byteorder) + fd.to_bytes(4, sys.byteorder)
-            call("syscall landlock_add_rule", 445, ruleset, 1, rule, 0)
-            os.close(fd)
+                here = allowed & rights if os.path.isdir(path) else allowed & rights & FILE_RIGHTS
+                rule = here.to_bytes(8, sys.byteorder) + fd.to_bytes(4, sys.byteorder)
+                call("syscall landlock_add_rule", 445, ruleset, 1, rule, 0)
+                os.close(fd)
     call("syscall landlock_restrict_self", 446, ruleset, 0)
     os.close(ruleset)
 
@@ -104,7 +100,17 @@ def parents() -> dict[int, int]:
     return found
 
 
+def own_tasks() -> int:
+    """Processes and threads of this user, which is what RLIMIT_NPROC counts where no namespace of its own does."""
+    count = 0
+    for pid in parents():
+        with contextlib.suppress(OSError):
+            count += os.stat(f"/proc/{pid}").st_uid == os.getuid() and len(os.listdir(f"/proc/{pid}/task"))
+    return count
+
+
 def descendants(root: int) -> list[int]:
+    """All processes below `root`, parents first."""
     tree, found = parents(), [root]
     for pid in found:  # grows while it is walked
         found += [child for child, parent in tree.items() if parent == pid]
@@ -131,31 +137,28 @@ def kill_the_rest():
 def map_ids(uid: int, gid: int):
     """Enter a user namespace where root's ids and nobody's mean themselves, or, for a user, the own ones."""
     me, (wait, go) = os.getpid(), os.pipe()
-    ids = [0, NOBODY] if uid == 0 else None
     if not (helper := os.fork()):  # stays outside: only from there may root map more than itself
         os.read(wait, 1)
         try:
-            if not ids:
+            if uid:
                 with open(f"/proc/{me}/setgroups", "w") as file:
                     file.write("deny")
             for name, own in (("uid_map", uid), ("gid_map", gid)):
                 with open(f"/proc/{me}/{name}", "w") as file:
-                    file.write("\n".join(f"{i} {i} 1" for i in ids or [own]))
+                    file.write("\n".join(f"{i} {i} 1" for i in ([own] if uid else [0, NOBODY])))
             os._exit(0)
         except OSError as error:
             os.write(2, f"{error}\n".encode())
-            os._exit(1)
+        os._exit(1)
     call("unshare", NEWUSER)
     os.write(go, b"1")
     if os.waitpid(helper, 0)[1]:
         raise OSError("user namespace: the ids could not be mapped")
-    os.close(wait)
-    os.close(go)
 
 
 def read_only(path: str, recursive: bool):
-    attributes = (ctypes.c_uint64 * 4)(MS_RDONLY | MS_NOSUID | MS_NODEV, 0, 0, 0)
-    call("syscall mount_setattr", 442, -100, path, 0x8000 if recursive else 0, attributes, 32)
+    flags = (ctypes.c_uint64 * 4)(MS_RDONLY | MS_NOSUID | MS_NODEV, 0, 0, 0)
+    call("syscall mount_setattr", 442, -100, path, 0x8000 if recursive else 0, flags, 32)
 
 
 def place(path: str, read: bool):
@@ -171,7 +174,7 @@ def place(path: str, read: bool):
     if os.path.ismount(target):
         return
     os.makedirs(target if os.path.isdir(real) else os.path.dirname(target), exist_ok=True)
-    if not os.path.isdir(real) and not os.path.exists(target):
+    if not os.path.exists(target):
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY))
     call("mount", real, target, None, MS_BIND | MS_REC, None)
     if read:
@@ -188,23 +191,19 @@ def new_root(orders: dict):
     call("unshare", NEWNS)
     call("mount", None, "/", None, MS_REC | MS_PRIVATE, None)
     call("mount", "tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
-    os.chdir("/tmp")
-    os.mkdir("old")
-    call("syscall pivot_root", PIVOT_ROOT[platform.machine()], ".", "old")
+    os.mkdir("/tmp/old")
+    call("syscall pivot_root", PIVOT_ROOT[platform.machine()], "/tmp", "/tmp/old")
     os.chdir("/")
     tmpfs("/tmp", orders["scratch_mb"])
     tmpfs("/dev/shm", orders["scratch_mb"])
-    for name in ("null", "zero", "full", "random", "urandom"):
-        target = f"/dev/{name}"
+    for target in ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"):
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY))
         call("mount", "/old" + target, target, None, MS_BIND, None)
     os.mkdir("/proc")
     with contextlib.suppress(OSError):  # a container that hides parts of its /proc; most commands do without
         call("mount", "proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
-    for path in sorted(orders["readable"]):
-        place(path, read=True)
-    for path in sorted(orders["writable"]):
-        place(path, read=False)
+    for path in sorted({*orders["readable"], *orders["writable"]}):  # inner ones after those around them
+        place(path, read=path not in orders["writable"])
     call("umount2", "/old", 2)  # detached: no path leads there any more
     os.rmdir("/old")
     read_only("/", recursive=False)
@@ -237,6 +236,7 @@ def become(orders: dict):
             drop_root(keep_reading=jail == "landlock")
         os.umask(0o022)
         scratch = orders["scratch"]
+        os.makedirs(scratch, exist_ok=True)
         for name, text in orders["files"].items():
             path = os.path.join(scratch, name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -244,14 +244,14 @@ def become(orders: dict):
                 file.write(text)
         os.chdir(orders["cwd"] or scratch)
         writable = [*orders["writable"], scratch, "/dev/null"]
+        others = 2 if inside else own_tasks()
         if "landlock" in jail:
             landlock(["/"] if inside else [*orders["readable"], "/dev/urandom", "/dev/zero"],
                      [*writable, "/dev/shm"] if inside else writable)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         if orders["limits"]:
-            alive = 2 if inside else sum(1 for _ in parents()) if os.getuid() != NOBODY else 2
-            set_limits(orders["limits"], others=alive)
+            set_limits(orders["limits"], others)
         os.execvpe(orders["argv"][0], orders["argv"], orders["env"])
     except BaseException as error:
         os.write(2, f"jail: {orders['argv'][0]}: {type(error).__name__}: {error}\n".encode())
@@ -284,9 +284,7 @@ def run(orders: dict, fd: int, lifeline: int) -> int:
     wake, poke = os.pipe()
     os.set_blocking(poke, False)
     signal.set_wakeup_fd(poke)
-    stop = []
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # so that the wake-up pipe is written
     unshared = orders["jail"] == "unshare+landlock"
     if unshared:
         map_ids(os.getuid(), os.getgid())
@@ -296,6 +294,7 @@ def run(orders: dict, fd: int, lifeline: int) -> int:
     child = os.fork()
     if not child:
         signal.set_wakeup_fd(-1)
+        os.close(read_status)  # only its reader holds it: a write fails once that is gone
         if unshared:
             try:
                 first_process(orders, write_status)
@@ -306,10 +305,10 @@ def run(orders: dict, fd: int, lifeline: int) -> int:
         if orders["jail"] == "bwrap":
             os.set_inheritable(fd, True)
             os.lseek(fd, 0, os.SEEK_SET)
-            os.execvp("bwrap", [*orders["bwrap"], str(fd), "inner"])
+            os.execv(orders["bwrap"][0], [*orders["bwrap"], str(fd), "inner"])
         become(orders)
     os.close(write_status)
-    poll, ended = select.poll(), 0
+    poll = select.poll()
     poll.register(wake, select.POLLIN)
     poll.register(lifeline, select.POLLIN)
     while True:
@@ -317,7 +316,7 @@ def run(orders: dict, fd: int, lifeline: int) -> int:
         pid, ended = os.waitpid(child, os.WNOHANG)
         if pid:
             break
-        if stop or any(ready == lifeline for ready, _ in events):
+        if any(ready == lifeline for ready, _ in events):
             os.kill(child, signal.SIGKILL)
             ended = os.waitpid(child, 0)[1]
             break
@@ -330,19 +329,19 @@ def run(orders: dict, fd: int, lifeline: int) -> int:
 
 
 def main():
-    fd, inner = int(sys.argv[1]), sys.argv[2:] == ["inner"]
-    os.set_inheritable(fd, False)
+    fd = int(sys.argv[1])
     with os.fdopen(fd, encoding="utf-8", closefd=False) as file:
         file.seek(0)
         orders = json.load(file)
-    if inner:
-        os.close(fd)
+    os.set_inheritable(fd, False)
+    if sys.argv[2:] == ["inner"]:
         become(orders)
     os.set_inheritable(orders["lifeline"], False)
     ended = run(orders, fd, orders["lifeline"])
     if os.WIFSIGNALED(ended):  # end as the command ended
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        signal.signal(os.WTERMSIG(ended), signal.SIG_DFL) if os.WTERMSIG(ended) != signal.SIGKILL else None
+        with contextlib.suppress(OSError):  # SIGKILL has no handler to reset
+            signal.signal(os.WTERMSIG(ended), signal.SIG_DFL)
         os.kill(os.getpid(), os.WTERMSIG(ended))
     os._exit(os.waitstatus_to_exitcode(ended))
 

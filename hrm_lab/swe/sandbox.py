@@ -48,6 +48,7 @@ class Result:
     output: str = ""
     jail: str = ""
     ticks: int = 0  # fuel used
+    code: int | None = None  # return code of a command
 
 
 def tier(tests: Iterable[str]) -> str:
@@ -128,8 +129,7 @@ class Server:
         self.process = jail.start([sys.executable, "-s", "-P", "-B", str(WORKER)], server=True,
                                   readable=[WORKER.parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                   stderr=subprocess.DEVNULL)
-        inside = self.process.scratch is None
-        folders = ["/tmp", "/dev/shm"] if inside else [self.process.scratch]
+        folders = [self.process.scratch] if self.process.scratch else [jail.SCRATCH, "/tmp", "/dev/shm"]
         send(self.process.stdin, {"limits": asdict(self.limits), "folders": folders, "prelude": self.prelude,
                                   **self.suite.orders()})
         ready = self.reply()
@@ -217,7 +217,7 @@ def run_command(argv, files: dict[str, str], limits: Limits = Limits(), stdin: s
     code, end, out, err, seconds = outcome_of(argv, files, limits, stdin, **start)
     outcome = end or ("passed" if code == 0 else "failed")
     return Result("all" if outcome == "passed" else "runs", outcome, {}, seconds,
-                  out if outcome == "passed" else out + err, jail.strongest())
+                  out if outcome == "passed" else out + err, jail.strongest(), code=code)
 
 
 # What confirm runs: the nonce comes through a pipe that is empty afterwards, the results go into another

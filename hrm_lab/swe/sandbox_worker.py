@@ -15,7 +15,6 @@ Messages: four bytes of length, big-endian, then JSON. Results of a child: lines
 """
 
 import ast
-import contextlib
 import gc
 import importlib
 import json
@@ -40,7 +39,7 @@ sys.path.pop(0)
 QUIET = frozenset("abc array bisect cmath collections contextlib copy dataclasses datetime decimal enum fractions "
                   "functools hashlib heapq itertools json math numbers operator queue random re statistics string "
                   "struct textwrap time types typing unicodedata".split())
-IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+(\w+)", re.MULTILINE)
+IMPORTS = re.compile(r"^.*import.*$", re.MULTILINE)
 DECOY = compile("assert 0 == 1", "<decoy>", "exec")
 FORGE_BYTES = 1 << 20  # more than any honest list of results
 
@@ -191,17 +190,22 @@ def own_state() -> tuple:
     return limits, affinity, os.getpriority(os.PRIO_PROCESS, 0)
 
 
-def clean(folders: list[str]) -> bool:
-    """Empty the folders that candidates can write; False if something stays."""
-    for entry in (entry for folder in folders for entry in os.scandir(folder)):
-        with contextlib.suppress(OSError):
-            if entry.is_dir(follow_symlinks=False):
-                for parent, _, _ in os.walk(entry.path):
-                    os.chmod(parent, 0o700)
-                shutil.rmtree(entry.path)
-            else:
-                os.unlink(entry.path)
-    return not any(os.listdir(folder) for folder in folders)
+def clean(folders: dict[str, set[str]]) -> bool:
+    """Remove from the folders that candidates can write all but the names given; False if that does not succeed."""
+    try:
+        for folder, kept in folders.items():
+            for entry in os.scandir(folder):
+                if entry.name in kept:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    for parent, _, _ in os.walk(entry.path):
+                        os.chmod(parent, 0o700)
+                    shutil.rmtree(entry.path)
+                else:
+                    os.unlink(entry.path)
+    except OSError:
+        return False
+    return True
 
 
 def prepare(source: str, name: str) -> types.CodeType | tuple[str, str]:
@@ -220,10 +224,11 @@ def prepare(source: str, name: str) -> types.CodeType | tuple[str, str]:
 
 def preload(source: str):
     """Import what the program imports, if that has no effect; then share all that lives with the children."""
-    new = [name for name in IMPORT.findall(source) if name in QUIET and name not in sys.modules]
-    for name in new:
+    words = {word for line in IMPORTS.findall(source) for word in re.findall(r"\w+", line)}
+    new = (words & QUIET) - sys.modules.keys()
+    for name in sorted(new):
         importlib.import_module(name)
-    if new or not gc.get_freeze_count():
+    if new:
         gc.collect()
         gc.freeze()
 
@@ -251,14 +256,11 @@ def load(orders: dict) -> dict:
 
 def serve(requests, replies):
     orders = receive(requests)
-    limits, folders = orders["limits"], orders["folders"]
+    limits, folders = orders["limits"], {folder: set(os.listdir(folder)) for folder in orders["folders"]}
     if sys.platform == "linux":
         jail_init.call("prctl", 4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
         jail_init.call("prctl", jail_init.PR_SET_SUBREAPER, 1, 0, 0, 0)
-    if os.getpid() == 1 or sys.platform != "linux":
-        orders["others"] = 2
-    else:
-        orders["others"] = len(jail_init.parents())
+    orders["others"] = 2 if os.getpid() == 1 else jail_init.own_tasks()
     try:
         suite = load(orders)
     except Exception as error:
@@ -266,6 +268,8 @@ def serve(requests, replies):
         return
     send(replies, {"ready": True})
     state = own_state()
+    gc.collect()
+    gc.freeze()
     while (job := receive(requests)) is not None:
         preload(job["program"])
         code = prepare(job["program"], suite["module"])
