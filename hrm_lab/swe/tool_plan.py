@@ -22,6 +22,7 @@ from hrm_lab.swe.instances import Instance, InstanceError
 from hrm_lab.swe.languages import problems
 from hrm_lab.swe.sandbox import Limits, Result, Server, confirm, run_command, split_tests
 from hrm_lab.swe.statement import clean, cut
+from hrm_lab.swe.toolchains import run_tests
 
 OUTPUT = 600  # characters of output in an observation
 LINES = 5  # that `locate` names
@@ -127,7 +128,6 @@ def judge(instance: Instance, program: str, limits: Limits = Limits()) -> Result
     if stdio.unpack(instance.tests) is not None:
         return stdio.run_cases(program, instance.tests, limits)
     if instance.language != "python":
-        from hrm_lab.swe.toolchains import run_tests
         return run_tests(instance.language, program, instance.tests)
     with Server(instance.tests, limits=limits) as server:
         return server.run(program)
