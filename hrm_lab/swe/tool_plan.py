@@ -98,11 +98,12 @@ def _counted(tests: dict[str, str]) -> str:
         "; not passed: " + ", ".join(f"{name} ({tests[name]})" for name in failing[:10]) if failing else "")
 
 
-def plan(*, file: str, program: str, fixed: str, language: str, before: Result, after: Result,
-         located: str) -> tuple[dict, ...]:
+def plan(*, file: str, program: str, fixed: str, language: str, before: Result, after: Result, located: str,
+         begins: int = 1) -> tuple[dict, ...]:
     """A tool plan from results: before, after: tests of the buggy and the repaired program; located: what was found.
 
-    Paths of this machine are cut out of outputs. Raises `InstanceError`: nothing failed before, or something after.
+    begins: line of the file where `program` begins, so that the edit names a line of the file. Paths of this
+    machine are cut out of outputs. Raises `InstanceError`: nothing failed before, or something after.
     """
     failing = tuple(name for name, outcome in before.tests.items() if outcome != "passed")
     if not failing:
@@ -116,7 +117,7 @@ def plan(*, file: str, program: str, fixed: str, language: str, before: Result, 
         {"tool": "run_tests", "args": {"tests": list(failing)},
          "observation": f"{_counted(before.tests)}\n{cut(clean(before.output), OUTPUT)}".strip()},
         {"tool": "locate", "args": {"file": file, "tests": list(failing)}, "observation": located},
-        {"tool": "edit", "args": {"file": file, "line": first, "old": old, "new": new},
+        {"tool": "edit", "args": {"file": file, "line": begins - 1 + first, "old": old, "new": new},
          "observation": "; ".join(wrong) if wrong else "valid " + language},
         {"tool": "run_tests", "args": {"tests": list(after.tests)}, "observation": _counted(after.tests)})
 

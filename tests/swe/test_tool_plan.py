@@ -64,8 +64,9 @@ def test_a_plan_from_results_of_a_package():
     before = Result("some", "failed", {"t.py::a": "failed", "t.py::b": "passed"}, output="/home/x/y/pkg/m.py:3: E")
     after = Result("all", "passed", {"t.py::a": "passed", "t.py::b": "passed"})
     steps = tool_plan.plan(file="pkg/m.py", program=BUGGY, fixed=FIXED, language="python", before=before, after=after,
-                           located="pkg/m.py: middle")
+                           located="pkg/m.py: middle", begins=11)
     assert "/home" not in steps[0]["observation"] and steps[1]["observation"] == "pkg/m.py: middle"
+    assert steps[2]["args"]["line"] == 15
 
 
 def test_changed_lines_of_insertions_and_deletions():
