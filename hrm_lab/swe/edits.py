@@ -44,6 +44,11 @@ KINDS: dict[str, str] = {
     "wrap-call": "an expression wrapped in a call: abs, len, sorted, lower, a function of the file",
     "wrap-min-max": "an expression limited by max or min",
     "unwrap-call": "an argument or the object in place of the call",
+    "wrap-both": "both sides of a comparison or difference wrapped in the same call",
+    "index-to-call": "sum, max, min or len of a sequence in place of one of its elements",
+    "none-test": "a test for none in place of one for truth, and the reverse",
+    "add-attribute": "an attribute or a method without arguments added",
+    "drop-attribute": "an object in place of its attribute",
     "index": "an index counted from the other end",
     "add-index": "an index added",
     "drop-index": "an index or a slice dropped",
@@ -69,6 +74,7 @@ KINDS: dict[str, str] = {
     "dedent": "a statement moved out of a block",
     "indent": "a statement moved into a block",
     "else": "elif for if, else added or taken away",
+    "add-else": "an else added",
     "return": "another value returned; a return added or taken away",
     "assign-result": "the result of a call assigned, or no longer",
     "rename": "one variable for another throughout a statement",
@@ -91,20 +97,22 @@ OPERATORS = (  # function, whether it takes statements, the kinds that it yields
     (expressions.names, False, {"name", "target", "attribute", "function", "name-to-constant"}),
     (shapes.arguments, False, {"swap-arguments", "drop-argument", "add-argument"}),
     (shapes.calls, False, {"wrap-call", "wrap-min-max", "unwrap-call"}),
+    (shapes.attributes, False, {"add-attribute", "drop-attribute"}),
+    (shapes.paired, False, {"wrap-both", "index-to-call", "none-test"}),
     (shapes.indexing, False, {"index", "add-index", "drop-index", "slice", "swap-operands"}),
     (shapes.conditions, False, {"add-condition", "replace-condition", "truth-condition", "swap-branches", "drop-branch",
                                 "filter", "comprehension"}),
     (shapes.elements, False, {"element", "swap-elements"}),
     (shapes.substitutes, False, {"hoist", "substitute"}),
     (statements.removal, True, {"delete", "duplicate", "unguard", "loop", "drop-else", "swap-branches"}),
-    (statements.order, True, {"swap-statements", "move", "dedent", "indent", "else"}),
+    (statements.order, True, {"swap-statements", "move", "dedent", "indent", "else", "add-else"}),
     (statements.branches, True, {"else", "return", "assign-result"}),
     (statements.wholesale, True, {"rename", "exchange", "replace-all"}),
     (insertions.guards, True, {"guard"}),
     (insertions.insertions, True, {"insert-update", "insert-assignment", "insert-call", "insert-jump", "insert-return",
                                    "insert-copy", "insert-guard"}),
 )
-ROLES = frozenset("assign augassign update attrname name pair call tuple list".split())  # read, or not a value but edited
+ROLES = frozenset("assign augassign update attrname name pair call tuple list pattern attribute subscript".split())  # read, or not a value but edited
 STRUCTURAL = re.compile(r"\b(?:return|break|continue|yield|await|nonlocal|global)\b|:=")
 
 

@@ -31,6 +31,8 @@ def operators(p: Program, e: Node):
             if text in (t.both, t.either, "and", "or", "&&", "||"):
                 flipped = {t.both: t.either, t.either: t.both, "and": "or", "or": "and", "&&": "||", "||": "&&"}[text]
                 yield ("boolean", *at, flipped)
+                if e.parts[0].role == "binary" and p.operator(e.parts[0]) == text and p.operator(e.parent) != text:
+                    yield ("boolean", e.start, e.end, f" {flipped} ".join(_chain(p, e, text)))
             if text in t.arithmetic:
                 strings = "str" in {p.guess(part) for part in e.parts}
                 yield from (("operator", *at, other) for other in t.arithmetic if other != text and
@@ -58,6 +60,13 @@ def operators(p: Program, e: Node):
             yield ("assignment", *at, "--" if text == "++" else "++")
 
 
+def _chain(p: Program, e: Node, sign: str) -> list[str]:
+    """The parts of a and b and c."""
+    if e.role == "binary" and p.operator(e) == sign:
+        return [text for part in e.parts for text in _chain(p, part, sign)]
+    return [p.operand(e, 3)]
+
+
 def operands(p: Program, e: Node):
     """Operands swapped or dropped; signs added and dropped; conditions negated."""
     if e.role == "binary" and len(e.parts) == 2:
@@ -71,10 +80,12 @@ def operands(p: Program, e: Node):
         for part in e.parts:
             yield ("drop-condition" if logical else "drop-operand", e.start, e.end,
                    p.place(e, p.text(part), p.level(part)))
-        if left.role == "binary" and p.level(left) == p.level(e) and not logical:  # a + b * c for (a + b) * c and back
-            a, b = left.parts[0], left.parts[-1]
-            yield ("brackets", b.start, e.end, f"({p.code[b.start:e.end]})")
-            del a
+        if left.role == "binary" and len(left.parts) == 2 and not logical:
+            inner = left.parts[1]
+            if p.level(left) == p.level(e):  # a + b * c for (a + b) * c and back
+                yield ("brackets", inner.start, e.end, f"({p.code[inner.start:e.end]})")
+            if p.level(left) != 4:           # a ** b * c -> a ** c
+                yield ("drop-operand", inner.start, right.end, p.operand(right, p.level(left)))
     elif e.role == "binary" and len(e.parts) > 2:
         yield ("drop-operand", e.start, e.parts[-2].end, p.code[e.start:e.parts[-2].end])
     if e.role == "paren" and e.parts and e.parts[0].role == "binary" and e.parent.role == "binary":
@@ -116,7 +127,7 @@ def arithmetic(p: Program, e: Node):
         if not (e.role == "number" and INTEGER.fullmatch(own)):
             for sign in "+-":
                 yield ("off-by-one", e.start, e.end, p.place(e, f"{p.operand(e, 9)} {sign} 1", 9))
-        likely = kind == "num" or parent.role in ("binary", "subscript", "slice", "augassign", "return")
+        likely = kind == "num" or parent.role in ("binary", "subscript", "slice", "augassign", "return", "args", "assign", "tuple")
         if not likely:
             return
         numbers, _ = p.constants(p.function(e))
@@ -133,7 +144,16 @@ def arithmetic(p: Program, e: Node):
                 for sign in ("//" if "//" in p.table.arithmetic else "/", "*", "%", "+", "-"):
                     yield ("add-operand", e.start, e.end,
                            p.place(e, f"{p.operand(e, p.level_of(sign))} {sign} {term}", p.level_of(sign)))
+        if not inner and e.role != "number":
+            for term, known, level, node in p.pool(p.function(e)):
+                if node.role in ("call", "subscript", "attribute") and known in ("num", "any") and len(term) <= 20 and term != own \
+                        and (known == kind == "num" or len(term) <= 12) and p.visible(node, e.start) and level == 20:
+                    yield from (("add-operand", e.start, e.end, p.place(e, f"{p.operand(e, 9)} {sign} {term}", 9)) for sign in "+-")
     elif kind in ("str", "list"):
+        if kind == "list" and p.language == "python":
+            for name in [n for n in p.names(e.start) if p.type_at(e.start, n) in ("num", "str", "any")][-4:]:
+                yield ("add-operand", e.start, e.end, p.place(e, f"{p.operand(e, 9)} + [{name}]", 9))
+                yield ("add-operand", e.start, e.end, p.place(e, f"[{name}] + {p.operand(e, 9.01)}", 9))
         for term in [n for n in p.names(e.start, kind) if p.type_at(e.start, n) in (kind, "any")][-6:]:
             if term != own and e.role != "number":
                 yield ("add-operand", e.start, e.end, p.place(e, f"{p.operand(e, 9)} + {term}", 9))
@@ -154,6 +174,8 @@ def constants(p: Program, e: Node):
                 yield ("constant", *at, p.place(e, other, 11 if other.startswith("-") else 20))
         for name in p.names(e.start, "num"):
             yield ("constant-to-name", *at, name)
+            if e.parent.role in ("args", "slice", "subscript", "range") and p.type_at(e.start, name) == "num":
+                yield from (("constant-to-name", *at, f"{name} {sign} 1") for sign in "+-")
     elif e.role in ("true", "false") and text in (t.true, t.false):
         yield ("truth", *at, t.false if text == t.true else t.true)
         for other in (t.none, "0", *p.names(e.start, "bool")):
@@ -215,6 +237,9 @@ def names(p: Program, e: Node):
         for other in p.names(e.start, kind):
             if other != text:
                 yield ("target", *at, other)
+    elif e.role in ("attribute", "subscript") and e in p.targets:
+        others = [p.text(n) for n in p.function(e).walk() if n in p.targets and n.role in ("attribute", "subscript")]
+        yield from (("target", *at, other) for other in dict.fromkeys([*others, *p.names(e.start)]) if other != text)
     if e.role in ("name", "attrname") and not p.is_value(e) and e not in p.targets and e not in p.skipped:
         called = e.field in ("function", "macro") or e.parent.role == "call" and e.field == "name" or \
             e.parent.role == "attribute" and e.parent.field == "function"

@@ -27,9 +27,10 @@ UNDONE_BY = {  # kind of repair -> kinds of edit that make the bug; itself unles
     "duplicate": ("delete",), "return": ("return", "assign-result"), "assign-result": ("assign-result", "return"),
     "insert-update": ("delete",), "insert-assignment": ("delete",), "insert-call": ("delete",),
     "insert-jump": ("delete",), "insert-return": ("delete",), "insert-copy": ("delete",), "insert-guard": ("delete",),
-    "negate": ("negate",), "sign": ("sign",),
+    "add-attribute": ("drop-attribute",), "drop-attribute": ("add-attribute",), "add-else": ("drop-else",),
+    "drop-else": ("add-else",), "drop-branch": (), "wrap-both": (), "index-to-call": ("add-index",), 
 }
-NEVER = frozenset({"drop-branch", "drop-else", "truth-condition"})  # nothing undoes them: repairs only
+NEVER = frozenset({"drop-branch", "wrap-both", "truth-condition"})  # nothing undoes them: repairs only
 WEIGHTS = {"name": 4, "constant": 4, "comparison": 4, "function": 3, "operator": 3, "off-by-one": 3, "wrap-call": 3,
            "add-operand": 2, "add-condition": 2, "boolean": 2, "swap-operands": 2, "string": 2, "default": 2, "slice": 2,
            "add-argument": 2, "swap-arguments": 2, "insert-guard": 2, "insert-update": 2, "return": 2, "negate": 2,

@@ -45,6 +45,14 @@ def _new(p: Program, near: Node, offset: int, at: str, before: bool):
             yield from (("insert-assignment", f"{name} = {shape.format(name)}") for shape in shapes.get(kind, ()))
         if kind == "list" and p.language == "python":
             yield from (("insert-call", f"{name}.{call}") for call in ("sort()", "reverse()", "pop()", "pop(0)", "sort(reverse=True)"))
+    unknown = [n for n in names if p.type_at(point, n) in ("any", "none")][-4:]
+    for name in unknown:
+        for attribute in p.attributes[:4]:
+            yield ("insert-assignment", f"{name} = {name}.{attribute}{end}")
+            for other in unknown:
+                if other != name:
+                    yield ("insert-assignment", f"{name}.{attribute} = {other}{end}")
+                    yield ("insert-assignment", f"{name} = {other}.{attribute}{end}")
     for name in (n for n in names if p.type_at(point, n) in SEQUENCES):
         for value in [other for other in names if other != name and p.type_at(point, other) not in SEQUENCES][-5:]:
             for template in t.appends[:2]:

@@ -42,6 +42,8 @@ class Program:
         parts = [(node, self.text(node.parts[-1])) for node in self.nodes if node.role == "attribute" and len(node.parts) > 1]
         self.methods = tuple(dict.fromkeys(name for node, name in parts if node.field == "function"))
         self.attributes = tuple(dict.fromkeys(name for node, name in parts if node.field != "function"))
+        self.bare_methods = tuple(dict.fromkeys(
+            name for node, name in parts if node.parent.role == "call" and self.text(node.parent).endswith(f".{name}()")))
         self.called = {self.callee(node) for node in self.nodes if node.role == "call"}
         self.words = tuple(dict.fromkeys(re.findall(r"[^\W\d_]{4,}", code)))
 
@@ -303,11 +305,22 @@ class Program:
         return node.role == "binary" and self.level(node) <= 4 and self.operator(node) not in BITS
 
     def conditions(self, node: Node) -> list[str]:
-        """Conditions that could be asked at a node, at most about 40: those of the function, then of names by type."""
+        """Conditions that could be asked at a node, at most 60: those of the function, then of names by type."""
         t, at, function = self.table, node.start, self.function(node)
         found = dict.fromkeys(self.text(other) for other in self.tested(function) if other is not node
                               and not (other.start <= at < other.end) and self.level(other) >= 3
                               and len(self.text(other)) <= 40 and "\n" not in self.text(other) and self.visible(other, at))
+        constants = [n for n in self.constants(function)[0] if len(n) <= 4]
+        for other in self.tested(function):  # those of the function with one constant or name changed
+            text = self.text(other)
+            if other.role != "binary" or self.level(other) != 4 or len(text) > 24 or not self.visible(other, at):
+                continue
+            for part in other.walk():
+                near = [*constants[:5], *((str(int(self.text(part)) + 1),) if self.text(part).isdecimal() else ())] \
+                    if part.role == "number" else self.names(at, self.guess(part))[-4:] if part.role == "name" and \
+                    self.is_value(part) and self.guess(part) != "any" else []
+                found |= dict.fromkeys(text[:part.start - other.start] + new + text[part.end - other.start:] for new in near)
+        found = dict.fromkeys(list(found)[:30])
         numbers = [n for n in self.names(at, "num") if self.type_at(at, n) == "num"][-6:]
         unknown = [n for n in self.names(at) if self.type_at(at, n) == "any"][-4:]
         for i, a in enumerate(numbers):
@@ -324,7 +337,7 @@ class Program:
             found |= dict.fromkeys(f"{a} {sign} {b}" for b in unknown[i + 1:] for sign in t.equality[:2])
         found |= dict.fromkeys(n for n in self.names(at, "bool") if self.type_at(at, n) == "bool")
         found |= dict.fromkeys(t.negation.format(n) for n in self.names(at, "bool") if self.type_at(at, n) == "bool")
-        return list(found)[:48]
+        return list(found)[:60]
 
     def tokens(self, text: str) -> list[str]:
         return lex(text, self.language)

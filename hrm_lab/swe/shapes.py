@@ -28,6 +28,9 @@ def arguments(p: Program, e: Node):
         if function == name and extra.split("=")[0] not in given and len(parts) < 3:
             yield ("add-argument", args.end - 1, args.end - 1, (", " if parts else "") + extra)
     wanted = p.calls.get(name)
+    if wanted is None and len(parts) == 1 and args.parts[0].role != "comprehension" and name not in p.table.returns:
+        yield from (("add-argument", args.end - 1, args.end - 1, f", {extra}") for extra in p.names(e.start)[-4:]
+                    if extra not in texts)
     if wanted is not None and len(parts) < wanted or wanted is None and not parts or name in ("range", "min", "max"):
         if name == "range" and len(parts) == 1:
             for first in dict.fromkeys(("1", "2", *p.names(e.start, "num"))):
@@ -71,6 +74,9 @@ def calls(p: Program, e: Node):
         for function, count in p.calls.items():
             if count == 1 and function.isidentifier() and function not in ("main",):
                 yield ("wrap-call", *at, f"{function}({text})")
+    if e.parent.role == "assign" and e.field == "right" and kind in ("num", "any") and p.language == "python":
+        target = p.text(e.parent.get("left"))
+        yield from (("wrap-min-max", *at, f"{function}({target}, {text})") for function in ("max", "min") if target != text)
     if kind == "num" and e.role != "number" and p.language in ("python", "javascript", "java", "cpp"):
         limits = ["0", "1", *p.names(e.start, "num")[-4:]]
         for limit in limits:
@@ -78,6 +84,46 @@ def calls(p: Program, e: Node):
                 if limit != text and e.parent.role in ("assign", "return", "args", "slice", "subscript", "tuple", "augassign"):
                     whole = {"javascript": "Math.", "java": "Math."}.get(p.language, "") + function
                     yield ("wrap-min-max", *at, f"{whole}({text}, {limit})")
+
+
+def attributes(p: Program, e: Node):
+    """An attribute added or dropped; `self.` too."""
+    text, at = p.text(e), (e.start, e.end)
+    if e.role == "attribute" and p.is_value(e) and len(e.parts) == 2:
+        yield ("drop-attribute", *at, p.text(e.parts[0]))
+        if p.text(e.parts[1]) in p.names(e.start):
+            yield ("drop-attribute", *at, p.text(e.parts[1]))
+    if e.role in ("name", "attribute", "subscript", "call") and p.is_value(e) and e.parent.role != "exprstmt" and "\n" not in text:
+        if p.guess(e) in ("any", "none"):
+            yield from (("add-attribute", *at, f"{text}.{name}") for name in p.attributes[:12])
+            yield from (("add-attribute", *at, f"{text}.{name}()") for name in p.bare_methods[:8])
+        for owner in ("self", "this"):
+            if e.role == "name" and f"{owner}.{text}" in p.code and text not in p.methods:
+                yield ("add-attribute", *at, f"{owner}.{text}")
+
+
+def paired(p: Program, e: Node):
+    """Both operands wrapped in one call; an index replaced by a reduction; a test for none in place of one for truth."""
+    python, at = p.language == "python", (e.start, e.end)
+    if e.role == "binary" and len(e.parts) == 2 and p.operator(e) in ("<", ">", "<=", ">=", *p.table.equality, "-"):
+        left, right = e.parts
+        kinds = {p.guess(left), p.guess(right)} - {"any"}
+        taken = kinds.pop() if len(kinds) == 1 else "any"
+        if left.role not in ("number", "string", "none") and right.role not in ("number", "string", "none"):
+            for kind, template, _ in p.table.wraps:
+                if (kind == taken or taken in SEQUENCES and kind == "list") and template[0] != "[":
+                    both = [template.format(p.operand(part, 20 if template.startswith("{0}") else 0)) for part in (left, right)]
+                    yield ("wrap-both", *at, both[0] + p.code[left.end:right.start] + both[1])
+    if e.role == "subscript" and len(e.parts) == 2 and python and e.parts[1].role not in ("slice", "string", "tuple"):
+        yield from (("index-to-call", *at, f"{function}({p.text(e.parts[0])})") for function in ("sum", "max", "min", "len"))
+    if python and p.is_condition(e):
+        if e.role in ("name", "attribute", "call", "subscript"):
+            yield ("none-test", *at, p.place(e, f"{p.text(e)} is not None", 4))
+        elif e.role == "unary" and p.operator(e) == "not":
+            yield ("none-test", *at, f"{p.operand(e.parts[0], 4.01)} is None")
+        elif e.role == "binary" and p.operator(e) in ("is", "is not") and len(e.parts) == 2 and e.parts[1].role == "none":
+            text = p.operand(e.parts[0], 3)
+            yield ("none-test", *at, p.place(e, f"not {text}" if p.operator(e) == "is" else text, 3))
 
 
 def indexing(p: Program, e: Node):
@@ -118,7 +164,7 @@ def indexing(p: Program, e: Node):
             if index[0] != "-" or python:
                 yield ("add-index", *at, f"{text}[{index}]")
         if python and (kind != "any" or e.role != "subscript"):
-            limits = [n for n in p.names(e.start, "num")[-4:] if p.type_at(e.start, n) == "num"]
+            limits = p.names(e.start, "num")[-5:]
             for cut in ("1:", ":-1", "::-1", ":", "::2", *(f"{n}:" for n in limits), *(f":{n}" for n in limits)):
                 yield ("slice", *at, f"{text}[{cut}]")
 
@@ -181,6 +227,12 @@ def elements(p: Program, e: Node):
             for name in [*p.names(e.start, p.guess(parts[-1]))[-6:], "0", "1"]:
                 if name not in texts and not (e.parent.role in ("for", "assign") and e.field == "left"):
                     yield ("element", parts[-1].end, parts[-1].end, f", {name}")
+    if e.role == "list" and not e.parts and p.language == "python":
+        for name in ["0", "1", "[]", "''", *[n for n in p.names(e.start) if p.type_at(e.start, n) not in SEQUENCES][-5:]]:
+            yield ("element", e.start + 1, e.end - 1, name)
+    if e.role == "pattern" and len(e.parts) >= 2:
+        for a, b in zip(e.parts, e.parts[1:], strict=False):
+            yield ("swap-elements", a.start, b.end, p.text(b) + p.code[a.end:b.start] + p.text(a))
     if e.role == "pair" and len(e.parts) == 2:
         key, value = e.parts
         if p.text(key) != p.text(value):

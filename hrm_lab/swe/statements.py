@@ -172,7 +172,15 @@ def order(p: Program, s: Node):
         if body is not None and body.parts and (inner := indent(p, body.parts[0])) is not None:
             head = p.code[siblings[i + 1].start:body.parts[0].start]
             yield ("indent", s.start, body.parts[0].start, f"{head}{shift(p.text(s), at, inner)}\n{inner}")
-    if s.role in ("if",) and i > 0 and siblings[i - 1].role == "if" and p.language == "python" \
+    if s.role == "if" and not any(c.field == "alternative" for c in s.children):
+        simple = [p.text(n) for n in siblings if n.role in ("exprstmt", "assign", "update") and "\n" not in p.text(n)]
+        inside = _body(p, s)
+        simple += [p.text(n) for n in (inside.parts if inside else ()) if n.role in ("exprstmt", "assign") and "\n" not in p.text(n)]
+        returns = [f"return {value}{p.table.end}" for value in (p.table.true, p.table.false, "0", p.table.none)]
+        for text in dict.fromkeys([*simple[:8], *(returns if s is siblings[-1] else ())]):
+            body = f"else:\n{at}{unit(p)}{text}" if p.language == "python" else f"else {{\n{at}{unit(p)}{text}\n{at}}}"
+            yield ("add-else", s.end, s.end, (f"\n{at}" if p.language == "python" else " ") + body)
+    if s.role == "if" and i > 0 and siblings[i - 1].role == "if" and p.language == "python" \
             and not any(child.role == "else" for child in siblings[i - 1].children):
         yield ("else", s.start, s.start, "el")
     if s.role == "if" and p.language == "python" and i + 1 < len(siblings) and not any(c.role == "else" for c in s.children):
@@ -206,6 +214,11 @@ def branches(p: Program, s: Node):
         yield ("return", s.start, s.start, "return ")
         for name in p.names(s.start):
             yield ("assign-result", call.start, call.start, f"{name} = ")
+    elif s.role == "exprstmt" and s.parts and s.parts[0].role == "yield":
+        text = p.text(s)
+        swapped = text.replace("yield from ", "yield ") if text.startswith("yield from ") else text.replace("yield", "yield from", 1)
+        yield ("return", s.start, s.end, swapped)
+        yield ("return", s.start, s.end, re.sub(r"yield( from)?", "return", text, count=1))
     elif s.role == "return":
         value = s.parts[0] if s.parts else None
         others = [*p.names(s.end), p.table.true, p.table.false, p.table.none, "0", "1", "-1", *p.table.defaults["str"][:1],

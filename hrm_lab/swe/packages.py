@@ -1,0 +1,348 @@
+"""Real packages with their own tests: where code and tests lie in each sdist, and a server that judges candidates.
+
+The packages are pinned in data/sources.txt; their code is read, and run only inside the jail. Unusual: pytest starts
+and collects once a package, then every candidate costs a fork, a swap of one function and the tests that reach it
+(package_worker.py); `fresh` is the ordinary run of pytest on changed files that has the last word.
+"""
+
+import ast
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from hrm_lab.files import write_atomic
+from hrm_lab.sources import fetch, unpack
+from hrm_lab.swe import jail
+from hrm_lab.swe.jail import Limits
+from hrm_lab.swe.sandbox import Result, tier
+
+HERE = Path(__file__).parent
+SLOW = 0.1  # CPU seconds: a test that takes longer judges no candidate
+MAX_LINES, MIN_LINES = 80, 3  # of a function that is broken or repaired
+PYTEST = ("-c", os.devnull, "-p", "no:cacheprovider", "-W", "ignore", "--continue-on-collection-errors")
+ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONNOUSERSITE": "1"}
+
+
+class PackageError(RuntimeError):
+    """A package whose tests cannot be run; one line."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package of data/sources.txt. Paths are relative to the root of its sdist; a folder ends with "/"."""
+
+    name: str
+    code: str  # what is broken: files whose path starts so, tests excepted
+    tests: tuple[str, ...]  # given to pytest; may be patterns
+    domain: str
+    split: str
+    path: str = "."  # what goes on sys.path
+
+
+PACKAGES = {package.name: package for package in (
+    Package("inflection", "inflection/", ("test_inflection.py",), "text", "train"),
+    Package("toolz", "toolz/", ("toolz/tests", "toolz/sandbox/tests"), "algorithms", "train"),
+    Package("boltons", "boltons/", ("tests",), "developer tools", "train"),
+    Package("cachetools", "src/cachetools/", ("tests",), "systems", "train", "src"),
+    Package("funcy", "funcy/", ("tests",), "developer tools", "train"),
+    Package("semver", "src/semver/", ("tests",), "developer tools", "train", "src"),
+    Package("parse", "parse/", ("tests",), "text", "train"),
+    Package("tabulate", "tabulate/", ("test",), "data science", "train"),
+    Package("sqlparse", "sqlparse/", ("tests",), "data science", "train"),
+    Package("xmltodict", "xmltodict", ("tests",), "web", "train"),
+    Package("voluptuous", "voluptuous/", ("voluptuous/tests/tests.py",), "web", "train"),
+    Package("isodate", "src/isodate/", ("tests",), "data science", "train", "src"),
+    Package("mistune", "src/mistune/", ("tests",), "web", "train", "src"),
+    Package("pyrsistent", "pyrsistent/", ("tests/*_test.py",), "algorithms", "train"),
+    Package("textdistance", "textdistance/", ("tests",), "algorithms", "train"),
+    Package("h11", "h11/", ("h11/tests",), "web", "train"),
+    Package("jmespath", "jmespath/", ("tests",), "data science", "train"),
+    Package("lark", "lark/", ("tests",), "developer tools", "train"),
+    Package("hyperframe", "src/hyperframe/", ("tests",), "systems", "valid", "src"),
+    Package("anytree", "src/anytree/", ("tests",), "algorithms", "valid", "src"),
+    Package("schema", "schema/", ("test_schema.py",), "web", "valid"),
+    Package("humanize", "src/humanize/", ("tests",), "text", "valid", "src"),
+    Package("itsdangerous", "src/itsdangerous/", ("tests",), "security", "test", "src"),
+    Package("rfc3986", "src/rfc3986/", ("tests",), "security", "test", "src"),
+    Package("unidiff", "unidiff/", ("tests",), "developer tools", "test"),
+    Package("hpack", "src/hpack/", ("tests",), "systems", "test", "src"),
+    Package("webcolors", "src/webcolors/", ("tests",), "web", "test", "src"),
+)}
+
+
+def checkout(name: str, cache: str | os.PathLike) -> Path:
+    """Root folder of a package's sdist, fetched and unpacked under `cache` if it is not there. Raises `SourceError`."""
+    return unpack(fetch(name, cache), Path(cache) / "unpacked")
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of a package: `text` is file[start:end], whole lines from `def` on, without decorators."""
+
+    file: str
+    name: str  # dotted, e.g. "Stack.push"
+    line: int  # where it starts for Python, decorators included
+    start: int
+    end: int
+    text: str
+
+
+def functions(package: Package, root: Path) -> list[Function]:
+    """The package's functions and methods, in the order of files and lines; not those inside functions.
+
+    A name that a file defines twice (a property and its setter) is left out: a name alone must say which is meant.
+    """
+    found = []
+    for path in sorted(root.rglob("*.py")):
+        file = path.relative_to(root).as_posix()
+        parts = file.removeprefix(package.code).split("/")
+        if not file.startswith(package.code) or any(p.startswith(("test", "conftest")) for p in parts):
+            continue
+        try:
+            text = path.read_bytes().decode()
+            tree = ast.parse(text)
+        except ValueError:  # SyntaxError is one: a file for another Python
+            continue
+        if "\r" in text or "\f" in text:  # lines that Python counts differently
+            continue
+        starts = [0]
+        for line in text.split("\n"):
+            starts.append(starts[-1] + len(line) + 1)
+        inside = [Function(file, name, min([node.lineno, *(d.lineno for d in node.decorator_list)]),
+                           starts[node.lineno - 1], starts[node.end_lineno] - 1,
+                           text[starts[node.lineno - 1]:starts[node.end_lineno] - 1])
+                  for name, node in _definitions(tree, "")]
+        names = Counter(function.name for function in inside)
+        found += [function for function in inside if names[function.name] == 1]
+    return found
+
+
+def _definitions(tree, prefix):
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield prefix + node.name, node
+        elif isinstance(node, ast.ClassDef):
+            yield from _definitions(node, f"{prefix}{node.name}.")
+        elif isinstance(node, ast.If | ast.Try | ast.With):
+            yield from _definitions(node, prefix)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What clean runs showed: tests that always pass, CPU seconds of each, and the functions that each reaches."""
+
+    seconds: dict[str, float]
+    reached: dict[str, tuple[tuple[str, str, int], ...]]  # test -> (file, name, line)
+    imported: tuple[tuple[str, str, int], ...]  # functions that run while the package is imported
+    live: tuple[tuple[str, str, int], ...]  # functions that can be swapped
+    excluded: dict[str, int]  # reason -> tests
+
+    @cached_property
+    def reaching(self) -> dict[tuple[str, str, int], list[str]]:
+        """Function -> tests, the cheapest of each test function first, so that few tests are many-sided."""
+        by_function = {}
+        for test, functions in self.reached.items():
+            for function in functions:
+                by_function.setdefault(function, {}).setdefault(test.split("[")[0], []).append(test)
+        return {function: _turns(groups, self.seconds) for function, groups in by_function.items()}
+
+    def save(self, path: Path):
+        write_atomic(path, json.dumps(asdict(self)))
+
+    @classmethod
+    def load(cls, path: Path) -> "Profile":
+        values = json.loads(path.read_text())
+        keys = {name: tuple(map(tuple, values[name])) for name in ("imported", "live")}
+        return cls(**values | keys | {"reached": {t: tuple(map(tuple, f)) for t, f in values["reached"].items()}})
+
+
+def _turns(groups: dict[str, list[str]], seconds: dict[str, float]) -> list[str]:
+    places = {test: (place, seconds[test], test) for tests in groups.values()
+              for place, test in enumerate(sorted(tests, key=lambda t: (seconds[t], t)))}
+    return sorted(places, key=places.get)
+
+
+class PackageServer:
+    """A package's test suite, collected once inside a jail; each candidate runs in a fork. A context manager.
+
+    Raises `PackageError` when the suite cannot be collected, or the server ends or does not answer.
+    """
+
+    def __init__(self, package: Package, root: str | os.PathLike, *, limits: Limits | None = None,
+                 profile: Profile | None = None, hash_seed: int = 0, max_tests: int = 40):
+        self.package, self.root = package, Path(root).resolve()
+        self.limits = limits or Limits(cpu_seconds=0.25)
+        self.max_tests, self.hash_seed, self._profile = max_tests, hash_seed, profile
+        self.process = _start(package, self.root, "package_worker.py", hash_seed, None)
+        self._buffer = b""
+        try:
+            self._send(_task(package, self.root) | {"code": [package.code], "limits": asdict(self.limits)})
+            self.suite = self._receive(120)
+        except PackageError:
+            self.close()
+            raise
+        self.jail = self.process.jail
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        jail.kill(self.process)
+
+    def _send(self, value):
+        try:
+            self.process.stdin.write(json.dumps(value).encode() + b"\n")
+            self.process.stdin.flush()
+        except OSError as error:
+            raise PackageError(f"{self.package.name}: the test server ended ({error})") from error
+
+    def _receive(self, seconds: float):
+        """The next answer; `seconds` is a backstop of wall time, the worker's own limits come long before."""
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self._buffer:
+            if not select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))[0]:
+                raise PackageError(f"{self.package.name}: no answer of the test server in {seconds:.0f} s")
+            if not (chunk := os.read(self.process.stdout.fileno(), 1 << 20)):
+                raise PackageError(f"{self.package.name}: the test server ended; expected an answer")
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return json.loads(line)
+
+    def _ask(self, **request):
+        self._send(request)
+        return self._receive(600)
+
+    @property
+    def profile(self) -> Profile:
+        """Measured on first use: `settle` for one that also repeats clean runs to find tests that waver."""
+        if self._profile is None:
+            self._profile = self.measure()
+        return self._profile
+
+    def measure(self) -> Profile:
+        """Run every test once under Python's profiler and once directly."""
+        answer = self._ask(do="profile", seconds=120)
+        passed = [row for row in answer["rows"] if row[1]]
+        quick = [row for row in passed if row[2] <= SLOW]
+        excluded = {"not passing": len(self.suite["tests"]) - len(passed), "slow": len(passed) - len(quick)}
+        return Profile({row[0]: round(row[2], 5) for row in quick},
+                       {row[0]: tuple(map(tuple, row[3])) for row in quick},
+                       tuple(map(tuple, self.suite["imported"])), tuple(map(tuple, self.suite["live"])), excluded)
+
+    def check(self, seed: int, tests: list[str] | None = None) -> set[str]:
+        """Tests that pass in an order drawn by `seed`, nothing changed."""
+        return set(self._ask(do="check", seed=seed, seconds=120, tests=tests)["passed"])
+
+    @cached_property
+    def functions(self) -> dict[tuple[str, str], Function]:
+        return {(function.file, function.name): function for function in functions(self.package, self.root)}
+
+    def tests_of(self, function: Function) -> list[str]:
+        """Tests that reach a function, at most `max_tests`, in the order in which they run."""
+        return self.profile.reaching.get((function.file, function.name, function.line), [])[:self.max_tests]
+
+    @cached_property
+    def _fixed(self) -> tuple[set, set]:
+        """Functions that run while the package is imported, and those that can be swapped."""
+        return tuple({tuple(key) for key in self.suite[what]} for what in ("imported", "live"))
+
+    def swappable(self, function: Function) -> bool:
+        """Whether tests reach a function and its code can be swapped after the import."""
+        imported, live = self._fixed
+        key = (function.file, function.name, function.line)
+        return key in live and key not in imported and key in self.profile.reaching
+
+    def run(self, file: str, function: str, source: str, tests: list[str] | None = None) -> Result:
+        """Judge `source` as the text of `function` in `file`; tests: pytest node ids, default those that reach it.
+
+        Raises `PackageError`: no such function or test.
+        """
+        target = self.functions.get((file, function))
+        if target is None:
+            raise PackageError(f"{self.package.name}: no single function {function!r} in {file}; expected one")
+        if (target.file, target.name, target.line) in self._fixed[0]:
+            return Result("parses", "unswappable", {}, 0.0, "it runs while the package is imported", self.jail)
+        tests = self.tests_of(target) if tests is None else tests
+        known = self._profile.seconds if self._profile else {}
+        seconds = self.limits.cpu_seconds + 10 * sum(known.get(test, SLOW) for test in tests)
+        answer = self._ask(do="run", file=file, name=function, line=target.line, source=source, tests=tests,
+                           seconds=seconds)
+        if answer["outcome"] == "no test":
+            raise PackageError(f"{self.package.name}: no test {answer['output']!r} in the suite")
+        return _judged(answer, tests, self.limits, self.jail)
+
+
+def _judged(answer: dict, tests: list[str], limits: Limits, kind: str) -> Result:
+    """An answer of the worker in the words of the sandbox."""
+    outcome, named, output = answer["outcome"], answer["tests"], answer["output"][:limits.output_bytes]
+    if outcome in ("unparsed", "parses", "unswappable"):
+        return Result("unparsed" if outcome == "unparsed" else "parses",
+                      "unswappable" if outcome == "unswappable" else "failed",
+                      dict.fromkeys(tests, "error"), answer["seconds"], output, kind)
+    named = {test: named.get(test, "error" if outcome == "done" else outcome) for test in tests}
+    if outcome == "done":
+        outcome = "passed" if set(named.values()) == {"passed"} else "failed"
+    return Result(tier(named.values()), outcome, named, answer["seconds"], output, kind)
+
+
+def _task(package: Package, root: Path) -> dict:
+    tests = [str(path) for pattern in package.tests for path in sorted(root.glob(pattern))]
+    if not tests:
+        raise PackageError(f"{package.name}: no tests at {', '.join(package.tests)} in {root}")
+    return {"root": str(root), "path": [str(root / package.path)], "tests": tests,
+            "options": [*PYTEST, "--rootdir", str(root)]}
+
+
+def _start(package: Package, root: Path, script: str, hash_seed: int, limits: Limits | None):
+    scripts = [HERE / name for name in ("package_worker.py", "package_swap.py", "package_fresh.py", "jail_init.py")]
+    return jail.start([sys.executable, "-s", "-B", str(HERE / script)], cwd=root, limits=limits, server=limits is None,
+                      readable=[root, *scripts], env=ENVIRONMENT | {"PYTHONHASHSEED": str(hash_seed)},
+                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def settle(package: Package, root: Path, repeats: int = 2) -> Profile:
+    """A profile whose tests pass in every clean run: `repeats` random orders, half under another hash seed."""
+    with PackageServer(package, root) as server:
+        profile = server.measure()
+        steady = server.check(0)
+    with PackageServer(package, root, hash_seed=1) as server:
+        for seed in range(1, repeats):
+            steady &= server.check(seed)
+    kept = {test: seconds for test, seconds in profile.seconds.items() if test in steady}
+    return replace(profile, seconds=kept, reached={test: profile.reached[test] for test in kept},
+                   excluded=profile.excluded | {"wavering": len(profile.seconds) - len(kept)})
+
+
+def fresh(package: Package, root: str | os.PathLike, changes: dict[str, str], tests: list[str],
+          limits: Limits | None = None) -> Result:
+    """Tests in a new pytest on a copy of the package with `changes` (file -> text); this alone calls a patch final."""
+    limits = limits or Limits(cpu_seconds=30, wall_seconds=120)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder).resolve() / "package"
+        shutil.copytree(root, copy)
+        for file, text in changes.items():
+            (copy / file).write_text(text, encoding="utf-8", newline="")
+        process = _start(package, copy, "package_fresh.py", 0, limits)
+        files = sorted({str(copy / test.split("::")[0]) for test in tests})
+        order = json.dumps(_task(package, copy) | {"fresh": list(tests), "tests": files}).encode() + b"\n"
+        try:
+            out, _ = process.communicate(order, timeout=limits.wall_seconds)
+            answer = json.loads(out)
+        except (subprocess.TimeoutExpired, ValueError):
+            answer = {"tests": {}, "output": "pytest did not finish"}
+        finally:
+            jail.kill(process)
+    outcome = "done" if all(test in answer["tests"] for test in tests) else "killed"
+    return _judged(answer | {"outcome": outcome, "seconds": 0.0}, tests, limits, process.jail)
