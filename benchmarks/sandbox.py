@@ -4,8 +4,9 @@
 
 For each row: the right program, the buggy one, one-token variants of both, and some that loop for ever, in the shares
 of --mix (right, wrong, looping). The fuel is what a search would set: --fuel-factor times what the buggy program took,
-and 20,000 at least. CPU seconds are those of all processes: this one, the server with its jail, the children; starting
-a server for each row is counted, too. Without rows a small built-in one is measured. The last line is one JSON object.
+and 20,000 at least (100,000 where that program itself does not end). CPU seconds are those of all processes: this one,
+the server with its jail, the children; starting a server for each row is counted, too. Without rows a small built-in
+one is measured. The last line is one JSON object.
 """
 
 import argparse
@@ -16,9 +17,11 @@ import random
 import resource
 import statistics
 import sys
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
-from hrm_lab.swe.sandbox import Limits, Server, confirm
+from hrm_lab.swe.sandbox import Server, confirm
 
 BUILT_IN = {"prompt": "def middle(xs):\n", "canonical_solution": "    return sorted(xs)[len(xs) // 2]\n",
             "buggy_solution": "    return sorted(xs)[len(xs) - 1 // 2]\n", "task_id": "middle",
@@ -71,15 +74,14 @@ def measure(row: dict, a: argparse.Namespace, rng: random.Random) -> dict:
     buggy = row["prompt"] + row["buggy_solution"]
     before = cpu_seconds()
     with Server(row["test"]) as server:
-        ticks = server.run(buggy).ticks
-        limits = Limits(fuel=min(Limits().fuel, max(20_000, a.fuel_factor * ticks)))
-    with Server(row["test"], limits=limits) as server:
-        started = cpu_seconds()
+        first = server.run(buggy)
+        fuel = max(20_000, a.fuel_factor * first.ticks) if first.outcome != "fuel" else 100_000
+        server.limits = replace(server.limits, fuel=min(fuel, server.limits.fuel))
         results = list(server.run_many(programs))
         jail = server.jail
     used = cpu_seconds() - before  # the server's own share is known once it has ended
-    outcomes = {outcome: sum(r.outcome == outcome for r in results) for outcome in sorted({r.outcome for r in results})}
-    return {"cpu": used, "start": started - before, "n": len(programs), "outcomes": outcomes, "jail": jail,
+    outcomes = Counter(r.outcome for r in results)
+    return {"cpu": used, "n": len(programs), "outcomes": outcomes, "jail": jail,
             "children": sum(r.seconds for r in results)}
 
 
@@ -112,7 +114,7 @@ def main():
         r = measure(row, a, rng)
         found.append(r)
         print(f"{row['task_id']:15} {r['n'] / r['cpu']:7.0f} candidates a CPU second, children alone "
-              f"{r['n'] / r['children']:7.0f}; {r['outcomes']}", flush=True)
+              f"{r['n'] / r['children']:7.0f}; {dict(sorted(r['outcomes'].items()))}", flush=True)
     processes = []
     for row in rows[:a.pytest]:
         before = cpu_seconds()
@@ -120,11 +122,10 @@ def main():
         processes.append(cpu_seconds() - before)
     n, cpu = sum(r["n"] for r in found), sum(r["cpu"] for r in found)
     one = statistics.median(processes)
-    outcomes = {k: sum(r["outcomes"].get(k, 0) for r in found) for k in sorted({k for r in found for k in r["outcomes"]})}
+    outcomes = dict(sorted(sum((Counter(r["outcomes"]) for r in found), Counter()).items()))
     print(json.dumps({"candidates_per_cpu_second": n / cpu, "n": n, "rows": len(rows), "jail": found[0]["jail"],
                       "children_per_cpu_second": n / sum(r["children"] for r in found),
                       "median_row": statistics.median(r["n"] / r["cpu"] for r in found), "outcomes": outcomes,
-                      "server_start_cpu_seconds": statistics.median(r["start"] for r in found) / 2,
                       "pytest_subprocess_cpu_seconds": one, "pytest_n": len(processes), "ratio": one * n / cpu,
                       "mix": a.mix, "seed": a.seed, "machine": machine(), "python": sys.version.split()[0]}))
 

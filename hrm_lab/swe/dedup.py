@@ -1,8 +1,7 @@
 """Near-duplicates by shared 8-grams of tokens, so that no split holds what another one has in other clothes.
 
-Names and values count as they are written; layout and comments do not. Eight tokens and one half are the usual
-choice for code (DESIGN of The Stack, arXiv 2211.15533, uses 5-grams and 0.85; longer and lower here: functions are
-short). Unusual: two bugs of one function share nearly all their tokens, so they are compared by their change alone.
+Names and values count as they are written, comments do not. Unusual: two bugs of one function share nearly all their
+tokens, so they are compared by their change alone; a second wrong constant in one place is a duplicate.
 """
 
 from collections import Counter

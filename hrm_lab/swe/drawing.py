@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hrm_lab.swe import diffs
 from hrm_lab.swe.complexity import complexity
 from hrm_lab.swe.dedup import change
+from hrm_lab.swe.domain import classify
 from hrm_lab.swe.edits import apply
 from hrm_lab.swe.inject import inject
 from hrm_lab.swe.instances import Instance
@@ -74,7 +75,7 @@ def draw(function: Function, rng: random.Random) -> Drawn | None:
 
 
 def reason(server: PackageServer, drawn: Drawn, gold: Result) -> tuple[Result | None, str]:
-    """(result of the bug if it is fit for an instance, what was found: "valid" or why not)."""
+    """(result of the bug if it is fit for an instance, "valid" or why it is not). gold: result of the repair."""
     function, tests, seen = drawn.function, list(gold.tests), None
     for program in drawn.steps:
         result = server.run(function.file, function.name, program, tests)
@@ -106,9 +107,9 @@ def instance(package: Package, version: str, text: str, drawn: Drawn, number: in
                                             drawn.program, function.text),
         patch=diffs.make(buggy, text, function.file), test_patch="", FAIL_TO_PASS=failing,
         PASS_TO_PASS=tuple(test for test in bug.tests if test not in failing), language="python",
-        domain=package.domain, complexity=complexity(program, fixed, "python", len(failing)), tool_plan=steps,
-        file=function.file, function=function.name, program=drawn.program, fixed=function.text, tests="",
-        kinds=drawn.kinds, source="synthetic", split=package.split)
+        domain=classify(function.text, text, function.file),
+        complexity=complexity(program, fixed, "python", len(failing)), tool_plan=steps, file=function.file,
+        function=function.name, program=drawn.program, fixed=function.text, tests="", kinds=drawn.kinds, source="synthetic", split=package.split)
 
 
 def suspects(server: PackageServer, bug: Result) -> list[str]:

@@ -74,7 +74,7 @@ def from_humanevalpack(row: dict, split: str, tests: str = "test") -> Instance:
         raise InstanceError("buggy_solution and canonical_solution are the same; expected a bug")
     return Instance(
         instance_id=f"humanevalpack-{row['task_id'].replace('/', '-').lower()}", repo="bigcode/humanevalpack",
-        version=row.get("bug_type") or "", problem_statement=f"Fix the bug in `{row['entry_point']}`.\n\n"
+        version="", problem_statement=f"Fix the bug in `{row['entry_point']}`.\n\n"
         f"{row['instruction'].strip()}\n", patch=diffs.make(program, fixed, FILES[language]), test_patch="",
         FAIL_TO_PASS=(), PASS_TO_PASS=(), language=language, domain=classify(program),
         complexity=complexity(program, fixed, language, 0), tool_plan=(), file=FILES[language],

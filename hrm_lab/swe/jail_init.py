@@ -66,16 +66,18 @@ def landlock(readable: list[str], writable: list[str]):
     os.close(ruleset)
 
 
-def set_limits(limits: dict, others: int = 0):
-    """Resource limits of this process and its children. `others`: processes of the jail that are not the command's.
+def cpu_limit(limits: dict) -> tuple[int, int]:
+    return int(limits["cpu_seconds"]) + 1, int(limits["cpu_seconds"]) + 2  # it counts seconds: soft warns, hard kills
 
-    RLIMIT_CPU counts whole seconds: the soft limit warns (SIGXCPU), the hard one kills.
-    """
-    mb, cpu = 1 << 20, int(limits["cpu_seconds"]) + 1
-    wanted = {"RLIMIT_CPU": (cpu, cpu + 1), "RLIMIT_FSIZE": limits["file_mb"] * mb, "RLIMIT_CORE": 0,
+
+def set_limits(limits: dict, others: int = 0, without: str = ""):
+    """Resource limits of this process and its children. `others`: processes of the jail that are not the command's."""
+    mb = 1 << 20
+    wanted = {"RLIMIT_CPU": cpu_limit(limits), "RLIMIT_FSIZE": limits["file_mb"] * mb, "RLIMIT_CORE": 0,
               "RLIMIT_DATA": limits["memory_mb"] * mb, "RLIMIT_NOFILE": limits["open_files"],
               "RLIMIT_AS": (limits["address_mb"] or limits["memory_mb"]) * mb,
               "RLIMIT_NPROC": limits["processes"] + others}
+    wanted.pop(without, None)
     for name, value in wanted.items():
         soft, hard = value if isinstance(value, tuple) else (value, value)
         ceiling = resource.getrlimit(getattr(resource, name))[1]
@@ -94,9 +96,9 @@ def parents() -> dict[int, int]:
         with os.popen("ps -axo pid=,ppid=") as listing:
             return {int(pid): int(parent) for pid, parent in map(str.split, listing)}
     found = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:  # it may have ended
-            found[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:  # it may have ended
+            found[pid] = int(file.read().rpartition(b")")[2].split()[1])
     return found
 
 
@@ -139,7 +141,7 @@ def map_ids(uid: int, gid: int):
     me, (wait, go) = os.getpid(), os.pipe()
     if not (helper := os.fork()):  # stays outside: only from there may root map more than itself
         os.read(wait, 1)
-        try:
+        with contextlib.suppress(OSError):  # the exit status tells
             if uid:
                 with open(f"/proc/{me}/setgroups", "w") as file:
                     file.write("deny")
@@ -147,8 +149,6 @@ def map_ids(uid: int, gid: int):
                 with open(f"/proc/{me}/{name}", "w") as file:
                     file.write("\n".join(f"{i} {i} 1" for i in ([own] if uid else [0, NOBODY])))
             os._exit(0)
-        except OSError as error:
-            os.write(2, f"{error}\n".encode())
         os._exit(1)
     call("unshare", NEWUSER)
     os.write(go, b"1")

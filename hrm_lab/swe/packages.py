@@ -43,39 +43,38 @@ class Package:
     name: str
     code: str  # what is broken: files whose path starts so, tests excepted
     tests: tuple[str, ...]  # given to pytest; may be patterns
-    domain: str
     split: str
     path: str = "."  # what goes on sys.path
 
 
 PACKAGES = {package.name: package for package in (
-    Package("inflection", "inflection/", ("test_inflection.py",), "text", "train"),
-    Package("toolz", "toolz/", ("toolz/tests", "toolz/sandbox/tests"), "algorithms", "train"),
-    Package("boltons", "boltons/", ("tests",), "developer tools", "train"),
-    Package("cachetools", "src/cachetools/", ("tests",), "systems", "train", "src"),
-    Package("funcy", "funcy/", ("tests",), "developer tools", "train"),
-    Package("semver", "src/semver/", ("tests",), "developer tools", "train", "src"),
-    Package("parse", "parse/", ("tests",), "text", "train"),
-    Package("tabulate", "tabulate/", ("test",), "data science", "train"),
-    Package("sqlparse", "sqlparse/", ("tests",), "data science", "train"),
-    Package("xmltodict", "xmltodict", ("tests",), "web", "train"),
-    Package("voluptuous", "voluptuous/", ("voluptuous/tests/tests.py",), "web", "train"),
-    Package("isodate", "src/isodate/", ("tests",), "data science", "train", "src"),
-    Package("mistune", "src/mistune/", ("tests",), "web", "train", "src"),
-    Package("pyrsistent", "pyrsistent/", ("tests/*_test.py",), "algorithms", "train"),
-    Package("textdistance", "textdistance/", ("tests",), "algorithms", "train"),
-    Package("h11", "h11/", ("h11/tests",), "web", "train"),
-    Package("jmespath", "jmespath/", ("tests",), "data science", "train"),
-    Package("lark", "lark/", ("tests",), "developer tools", "train"),
-    Package("hyperframe", "src/hyperframe/", ("tests",), "systems", "valid", "src"),
-    Package("anytree", "src/anytree/", ("tests",), "algorithms", "valid", "src"),
-    Package("schema", "schema/", ("test_schema.py",), "web", "valid"),
-    Package("humanize", "src/humanize/", ("tests",), "text", "valid", "src"),
-    Package("itsdangerous", "src/itsdangerous/", ("tests",), "security", "test", "src"),
-    Package("rfc3986", "src/rfc3986/", ("tests",), "security", "test", "src"),
-    Package("unidiff", "unidiff/", ("tests",), "developer tools", "test"),
-    Package("hpack", "src/hpack/", ("tests",), "systems", "test", "src"),
-    Package("webcolors", "src/webcolors/", ("tests",), "web", "test", "src"),
+    Package("inflection", "inflection/", ("test_inflection.py",), "train"),
+    Package("toolz", "toolz/", ("toolz/tests", "toolz/sandbox/tests"), "train"),
+    Package("boltons", "boltons/", ("tests",), "train"),
+    Package("cachetools", "src/cachetools/", ("tests",), "train", "src"),
+    Package("funcy", "funcy/", ("tests",), "train"),
+    Package("semver", "src/semver/", ("tests",), "train", "src"),
+    Package("parse", "parse/", ("tests",), "train"),
+    Package("tabulate", "tabulate/", ("test",), "train"),
+    Package("sqlparse", "sqlparse/", ("tests",), "train"),
+    Package("xmltodict", "xmltodict", ("tests",), "train"),
+    Package("voluptuous", "voluptuous/", ("voluptuous/tests/tests.py",), "train"),
+    Package("isodate", "src/isodate/", ("tests",), "train", "src"),
+    Package("mistune", "src/mistune/", ("tests",), "train", "src"),
+    Package("pyrsistent", "pyrsistent/", ("tests/*_test.py",), "train"),
+    Package("textdistance", "textdistance/", ("tests",), "train"),
+    Package("h11", "h11/", ("h11/tests",), "train"),
+    Package("jmespath", "jmespath/", ("tests",), "train"),
+    Package("lark", "lark/", ("tests",), "train"),
+    Package("hyperframe", "src/hyperframe/", ("tests",), "valid", "src"),
+    Package("anytree", "src/anytree/", ("tests",), "valid", "src"),
+    Package("schema", "schema/", ("test_schema.py",), "valid"),
+    Package("humanize", "src/humanize/", ("tests",), "valid", "src"),
+    Package("itsdangerous", "src/itsdangerous/", ("tests",), "test", "src"),
+    Package("rfc3986", "src/rfc3986/", ("tests",), "test", "src"),
+    Package("unidiff", "unidiff/", ("tests",), "test"),
+    Package("hpack", "src/hpack/", ("tests",), "test", "src"),
+    Package("webcolors", "src/webcolors/", ("tests",), "test", "src"),
 )}
 
 

@@ -10,6 +10,7 @@ has an outcome of its own; a search can then reward a candidate that mends one o
 
 import os
 import secrets
+import select
 import signal
 import subprocess
 import sys
@@ -108,7 +109,7 @@ class Server:
     `tests` is a pytest module (functions, classes, `parametrize`, no fixtures), a HumanEval `check`, or plain asserts;
     `prelude` runs once before all candidates (imports that they share). `module` is the name under which the tests
     import the program; by default, whatever they import and this Python does not have. A candidate that breaks the
-    server gets its outcome, and the next one a fresh server.
+    server gets its outcome, the next one a fresh server. Fuel alone may be changed later: replace `limits`.
     Raises ValueError: tests that do not parse or hold no test; `jail.JailError`: no jail.
     """
 
@@ -145,21 +146,18 @@ class Server:
 
     def reply(self) -> dict | None:
         """The server's next message; None if it ended, or did not answer in time and was ended."""
-        process = self.process
-        timer = threading.Timer(self.limits.wall_seconds + GRACE, process.kill)
-        timer.start()
+        stdout = self.process.stdout
         try:
-            return receive(process.stdout)
+            ready = select.select([stdout], [], [], self.limits.wall_seconds + GRACE)[0]
+            return receive(stdout) if ready else None
         except (OSError, ValueError):
             return None
-        finally:
-            timer.cancel()
 
     def run(self, program: str) -> Result:
         if not self.process:
             self.begin()
         try:
-            send(self.process.stdin, {"program": program})
+            send(self.process.stdin, {"program": program, "fuel": self.limits.fuel})
             reply = self.reply()
         except OSError:  # it ended between two candidates
             reply = None
@@ -231,7 +229,7 @@ class Report:
             name = report.nodeid.partition("::")[2].partition("[")[0]
             crash = getattr(getattr(report.longrepr, "reprcrash", None), "message", "")
             kind = ("passed" if report.outcome == "passed" else
-                    "failed" if crash.startswith(("assert", "AssertionError")) else "error")
+                    "failed" if crash.startswith(("assert", "AssertionError", "Failed")) else "error")
             write({write}, (nonce + " " + kind + " " + name + chr(10)).encode())
 sys.exit(pytest.main(["-q", "--tb=short", "-p", "no:cacheprovider", "--rootdir=.", "-c", "/dev/null",
                       "test_decoy.py", "test_program.py"], plugins=[Report()]))

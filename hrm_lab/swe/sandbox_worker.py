@@ -71,7 +71,8 @@ def run_one(run, tank, outcomes=("passed", "failed", "error", "memory", "exited"
     except SystemExit as error:
         found = (exited, repr(error))
     except BaseException as error:
-        found = (broken, f"{type(error).__name__}: {error}")
+        kind = type(error).__name__  # `Failed` is pytest's own: `raises` saw nothing raised
+        found = (failed if kind == "Failed" else broken, f"{kind}: {error}")
     return (fuel, "out of fuel") if tank.empty() else found
 
 
@@ -86,7 +87,7 @@ def child(code: types.CodeType, suite: dict, limits: dict, nonce: str, decoy: in
             message = message[:400].replace("\n", " ") if said <= 3 else ""
         write(result, f"{nonce} {what} {value} {message}\n".encode("utf-8", "replace"))
 
-    tank = fuel_points.Tank(limits["fuel"])
+    tank = fuel_points.Tank(suite["fuel"])
     module = types.ModuleType(suite["module"])
     module.__dict__["__tick__"] = tank.tick
     for name in suite["aliases"]:
@@ -120,8 +121,7 @@ def in_child(code: types.CodeType, suite: dict, limits: dict, nonce: str, decoy:
             os.dup2(fd, target)
         os.closerange(3, result)
         os.closerange(result + 1, 256)
-        jail_init.set_limits(limits, others=suite["others"])
-        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CPU, suite["cpu"])
         signal.setitimer(signal.ITIMER_PROF, limits["cpu_seconds"])
         if "random" in sys.modules:
             sys.modules["random"].seed(0)
@@ -242,7 +242,7 @@ def load(orders: dict) -> dict:
     """Compile the tests and import what they import: the state from which every child starts."""
     names = {"__name__": "prelude"}
     exec(compile(orders["prelude"], "prelude.py", "exec", dont_inherit=True), names)
-    suite = {key: orders[key] for key in ("module", "aliases", "others")}
+    suite = {key: orders[key] for key in ("module", "aliases")}
     modules = [name for name in orders["imports"] if name not in orders["aliases"]]
     suite["builtins"] = sys.modules["builtins"]
     modules = [suite["builtins"], *(importlib.import_module(name) for name in modules)]
@@ -263,6 +263,8 @@ def serve(requests, replies):
     orders["others"] = 2 if os.getpid() == 1 else jail_init.own_tasks()
     try:
         suite = load(orders)
+        jail_init.set_limits(limits, orders["others"], without="RLIMIT_CPU")  # that one is for each child alone
+        suite["cpu"] = jail_init.cpu_limit(limits)
     except Exception as error:
         send(replies, {"error": f"{type(error).__name__}: {error}"})
         return
@@ -272,6 +274,7 @@ def serve(requests, replies):
     gc.freeze()
     while (job := receive(requests)) is not None:
         preload(job["program"])
+        suite["fuel"] = job["fuel"]
         code = prepare(job["program"], suite["module"])
         if isinstance(code, tuple):
             send(replies, {"reached": code[0], "message": code[1], "whole": True})

@@ -107,11 +107,12 @@ def parts(tests: str, calls: bool) -> tuple[list[ast.stmt], list[tuple[str, str]
     except SyntaxError as error:
         raise ValueError(f"tests: line {error.lineno}: {error.msg}; expected Python") from None
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    setup, found, bare = [], [], []
+    setup, found, bare, taken = [], [], [], []
     for node in tree.body:
         called = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
         inner = functions.get(called.id) if isinstance(called, ast.Name) else None
         if inner and has_assert(inner):
+            taken.append(inner)
             for name, body in assertions(inner.body, inner.name):
                 short = ast.FunctionDef(inner.name, inner.args, body, [], None, None)
                 found.append((name, source([ast.fix_missing_locations(short), node])))
@@ -139,7 +140,7 @@ def parts(tests: str, calls: bool) -> tuple[list[ast.stmt], list[tuple[str, str]
     for i, (name, body) in enumerate(found):  # a second test of the same name gets a number
         counts[name] = counts.get(name, 0) + 1
         found[i] = (name if counts[name] == 1 else f"{name}#{counts[name]}", body)
-    return setup, found, native
+    return [node for node in setup if node not in taken], found, native
 
 
 def suite(tests: str, module: str | None = None, calls: bool = True) -> Suite:

@@ -22,6 +22,7 @@ from hrm_lab.swe.instances import Instance, InstanceError
 from hrm_lab.swe.languages import problems
 from hrm_lab.swe.sandbox import Limits, Result, Server, confirm, run_command, split_tests
 from hrm_lab.swe.statement import clean, cut
+from hrm_lab.swe.toolchains import run_tests
 
 OUTPUT = 600  # characters of output in an observation
 LINES = 5  # that `locate` names
@@ -97,11 +98,12 @@ def _counted(tests: dict[str, str]) -> str:
         "; not passed: " + ", ".join(f"{name} ({tests[name]})" for name in failing[:10]) if failing else "")
 
 
-def plan(*, file: str, program: str, fixed: str, language: str, before: Result, after: Result,
-         located: str) -> tuple[dict, ...]:
+def plan(*, file: str, program: str, fixed: str, language: str, before: Result, after: Result, located: str,
+         begins: int = 1) -> tuple[dict, ...]:
     """A tool plan from results: before, after: tests of the buggy and the repaired program; located: what was found.
 
-    Paths of this machine are cut out of outputs. Raises `InstanceError`: nothing failed before, or something after.
+    begins: line of the file where `program` begins, so that the edit names a line of the file. Paths of this
+    machine are cut out of outputs. Raises `InstanceError`: nothing failed before, or something after.
     """
     failing = tuple(name for name, outcome in before.tests.items() if outcome != "passed")
     if not failing:
@@ -115,7 +117,7 @@ def plan(*, file: str, program: str, fixed: str, language: str, before: Result, 
         {"tool": "run_tests", "args": {"tests": list(failing)},
          "observation": f"{_counted(before.tests)}\n{cut(clean(before.output), OUTPUT)}".strip()},
         {"tool": "locate", "args": {"file": file, "tests": list(failing)}, "observation": located},
-        {"tool": "edit", "args": {"file": file, "line": first, "old": old, "new": new},
+        {"tool": "edit", "args": {"file": file, "line": begins - 1 + first, "old": old, "new": new},
          "observation": "; ".join(wrong) if wrong else "valid " + language},
         {"tool": "run_tests", "args": {"tests": list(after.tests)}, "observation": _counted(after.tests)})
 
@@ -127,7 +129,6 @@ def judge(instance: Instance, program: str, limits: Limits = Limits()) -> Result
     if stdio.unpack(instance.tests) is not None:
         return stdio.run_cases(program, instance.tests, limits)
     if instance.language != "python":
-        from hrm_lab.swe.toolchains import run_tests
         return run_tests(instance.language, program, instance.tests)
     with Server(instance.tests, limits=limits) as server:
         return server.run(program)

@@ -8,6 +8,7 @@ from test_instances import ONE
 from hrm_lab.swe import stdio, tool_plan
 from hrm_lab.swe.instances import InstanceError
 from hrm_lab.swe.sandbox import Limits, Result
+from hrm_lab.swe.toolchains import available
 
 FIXED = ('def middle(values):\n    ordered = sorted(values)\n    if not ordered:\n        return None\n'
          '    place = len(ordered) // 2\n    return ordered[place]\n')
@@ -63,8 +64,9 @@ def test_a_plan_from_results_of_a_package():
     before = Result("some", "failed", {"t.py::a": "failed", "t.py::b": "passed"}, output="/home/x/y/pkg/m.py:3: E")
     after = Result("all", "passed", {"t.py::a": "passed", "t.py::b": "passed"})
     steps = tool_plan.plan(file="pkg/m.py", program=BUGGY, fixed=FIXED, language="python", before=before, after=after,
-                           located="pkg/m.py: middle")
+                           located="pkg/m.py: middle", begins=11)
     assert "/home" not in steps[0]["observation"] and steps[1]["observation"] == "pkg/m.py: middle"
+    assert steps[2]["args"]["line"] == 15
 
 
 def test_changed_lines_of_insertions_and_deletions():
@@ -76,3 +78,17 @@ def test_changed_lines_of_insertions_and_deletions():
 def test_ochiai():
     ranked = tool_plan.ochiai([(False, [1, 2]), (True, [1]), (True, [1])])
     assert ranked == [(2, 1.0), (1, pytest.approx(3 ** -0.5))]
+
+
+@pytest.mark.parametrize("language", ["javascript", "go"])
+def test_another_language_is_one_test_or_says_that_it_cannot_run(language):
+    program = "const one = (x) => {\n  return x - 1;\n}\n"
+    instance = replace(MIDDLE, language=language, program=program, fixed=program.replace("-", "+"), file="solution.js",
+                       tests="console.assert(one(1) === 2)\n")
+    if not available()[language]:
+        with pytest.raises(InstanceError, match=f"no toolchain for {language}"):
+            tool_plan.run(instance)
+        return
+    done = tool_plan.run(instance)
+    assert done.FAIL_TO_PASS == ("main",) and done.tool_plan[-1]["observation"] == "1 of 1 tests passed"
+    assert done.tool_plan[1]["observation"] == "solution.js: middle"
