@@ -109,7 +109,8 @@ def instance(package: Package, version: str, text: str, drawn: Drawn, number: in
         PASS_TO_PASS=tuple(test for test in bug.tests if test not in failing), language="python",
         domain=classify(function.text, text, function.file),
         complexity=complexity(program, fixed, "python", len(failing)), tool_plan=steps, file=function.file,
-        function=function.name, program=drawn.program, fixed=function.text, tests="", kinds=drawn.kinds, source="synthetic", split=package.split)
+        function=function.name, program=drawn.program, fixed=function.text, tests="",
+        kinds=drawn.kinds, source="synthetic", split=package.split)
 
 
 def suspects(server: PackageServer, bug: Result) -> list[str]:

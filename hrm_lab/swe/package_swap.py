@@ -8,10 +8,29 @@ default that cannot be evaluated. Defaults that changed are evaluated in the fun
 import __future__
 
 import ast
+import importlib.machinery
 import linecache
+import sys
+import sysconfig
 import traceback
 import types
 from pathlib import Path
+
+PYTEST = frozenset(("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments"))
+
+
+class OnlyPytest:
+    """An import finder that hides what is installed beside pytest: tests must not depend on the rest of this Python."""
+
+    def __init__(self):
+        self.installed = [sysconfig.get_path(name) for name in ("purelib", "platlib")]
+
+    def find_spec(self, name, path=None, target=None):
+        if path is None and name not in PYTEST and name not in sys.stdlib_module_names:
+            spec = importlib.machinery.PathFinder.find_spec(name)
+            if spec and (spec.origin or "").startswith(tuple(self.installed)):
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return None
 
 
 def functions(path):

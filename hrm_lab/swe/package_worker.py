@@ -299,6 +299,7 @@ def main():
     for stream in (0, 1):
         os.dup2(nothing, stream)
     sys.path[:0] = task["path"]
+    sys.meta_path.insert(0, package_swap.OnlyPytest())
     worker = Worker(task, requests, answers)
     sys.setprofile(worker.watch(worker.imported))
     pytest.main(["-q", "--tb=no", *task["options"], *task["tests"]], plugins=[worker])

@@ -115,6 +115,14 @@ def test_fails_always():
     assert core.clamp(1) == 2
 
 
+def test_numpy_is_hidden():
+    try:
+        import numpy
+    except ImportError:
+        numpy = None
+    assert numpy is None and core.clamp(1) == 1
+
+
 def test_table():
     assert core.TABLE == [1]
 '''
@@ -158,7 +166,7 @@ def test_a_bug_fails_the_tests_that_see_it_and_no_other(tiny):
     assert (result.tier, result.outcome, result.jail) == ("some", "failed", tiny.jail)
     assert [test for test, outcome in result.tests.items() if outcome == "failed"] == [
         "tests/test_core.py::test_clamp[-1-0]"]
-    assert set(result.tests.values()) == {"failed", "passed"} and len(result.tests) == 4
+    assert set(result.tests.values()) == {"failed", "passed"} and len(result.tests) == 5
     assert "assert 10 == 0" in result.output and "return high" not in result.output
 
 
@@ -222,7 +230,7 @@ def test_nothing_leaks_into_the_next_candidate(tiny):
 def test_tests_are_chosen_by_what_reaches_the_function(tiny):
     profile = tiny.profile
     reaching = tiny.tests_of(tiny.functions[FILE, "clamp"])
-    assert len(reaching) == 4 and all("clamp" in test or "high" in test for test in reaching)
+    assert len(reaching) == 5 and all("clamp" in test or "hi" in test for test in reaching)
     names = {name for _, name, _ in profile.imported}
     assert "_fill" in names and "clamp" not in names
     assert not [test for test in profile.seconds if "skipped" in test or "fails_always" in test]
