@@ -1,4 +1,4 @@
-"""How much of what people get wrong the space of edits can repair: the share of bugs with an edit that passes all tests.
+"""The space of edits: the share of what people get wrong that one edit repairs, by all tests.
 
     python benchmarks/edit_space.py --rows humanevalpack/python.jsonl [--language python] [--limit 10] [--two 200]
 
@@ -16,10 +16,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from hrm_lab.metrics import format_score, proportion
-from hrm_lab.swe.edits import Text, apply, candidates
-from hrm_lab.swe.languages import lex, normalise, valid
 from hrm_lab.swe.sandbox import Server
+
+from hrm_lab.metrics import format_score, proportion
+from hrm_lab.swe.edits import apply, candidates
+from hrm_lab.swe.languages import lex, normalise, valid
 
 
 def nearest(code: str, gold: str, edits: list, language: str) -> list:
@@ -50,11 +51,11 @@ def judge(row: dict, language: str, two: int) -> dict:
     code, gold = head + row["buggy_solution"], head + row["canonical_solution"]
     start = time.process_time()
     edits = candidates(code, language)
-    seconds, text = time.process_time() - start, Text(code, language)
+    seconds = time.process_time() - start
     wanted = normalise(gold, language)
     exact = [edit for edit in edits if len(edit.text) < 4000 and normalise(apply(code, edit), language) == wanted]
     found = {"task": row["task_id"], "candidates": len(edits), "seconds": seconds, "exact": bool(exact), "runs": 0,
-             "kind": exact[0].kind if exact else None, "window": len(text.tokens), "two": False}
+             "kind": exact[0].kind if exact else None, "two": False}
     if language == "python":
         found["kind"] = None
         with Server(row["test"], prelude="") as server:
@@ -90,7 +91,8 @@ def main():
     print(json.dumps({"language": options.language, "one_edit": reached, "exact": sum(one["exact"] for one in found),
                       "two_edits": sum(one["two"] for one in found), "misses": misses,
                       "kinds": Counter(one["kind"] for one in hits), "median_candidates": statistics.median(sizes),
-                      "max_candidates": max(sizes), "median_seconds": statistics.median(one["seconds"] for one in found)}))
+                      "max_candidates": max(sizes),
+                      "median_seconds": statistics.median(one["seconds"] for one in found)}))
 
 
 if __name__ == "__main__":

@@ -118,6 +118,9 @@ ROLES = frozenset((
 STRUCTURAL = re.compile(r"\b(?:return|break|continue|yield|await|nonlocal|global)\b|:=")
 
 
+MOVING = frozenset({"move", "dedent", "loop", "indent", "duplicate", "else"})
+
+
 @dataclass(frozen=True)
 class Edit:
     """code[start:end] replaced by text (characters of the str); kind is a key of KINDS."""
@@ -219,10 +222,12 @@ def parses(p: Program, edit: Edit) -> bool:
         node = inner
     while node.parent is not None and not (node.parent.role == "block" and node.start <= edit.start):
         node = node.parent
-    full = STRUCTURAL.search(edit.text) or ":=" in p.code or edit.kind in ("move", "dedent", "loop", "indent",
-        "duplicate")
-    while full and node.parent is not None and node.parent.parent is not None:
-        node = node.parent
+    full = edit.kind in MOVING or ":=" in p.code or STRUCTURAL.search(edit.text)
+    if full:  # return, break, nonlocal: their function must be seen; the outermost one, or the statement of the file
+        above = [node]
+        while above[-1].parent is not None:
+            above.append(above[-1].parent)
+        node = next((one for one in reversed(above) if one.role == "function"), above[-2] if len(above) > 1 else node)
     if node.parent is None:
         return not problems(apply(p.code, edit), "python")
     start = p.code.rfind("\n", 0, node.start) + 1

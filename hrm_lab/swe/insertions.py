@@ -34,8 +34,8 @@ def _new(p: Program, near: Node, offset: int, at: str, before: bool):
     following = set(_after(p, near, before))
     parts = [text for text, known, _, node in p.pool(function) if node.role in ("subscript", "call", "attribute")
              and known in ("num", "any") and len(text) <= 14 and p.visible(node, point)][:4]
-    for name in sure or numbers[-3:]:
-        for value in ("1", *(other for other in sure if other != name), *parts):
+    for name in sure[-6:] or numbers[-3:]:
+        for value in ("1", *(other for other in sure[-6:] if other != name), *parts):
             yield from (("insert-update", f"{name} {sign} {value}{end}") for sign in ("+=", "-="))
         yield from (("insert-update", f"{name} {sign} 2{end}") for sign in ("*=", "//=" if "//"
                 in t.arithmetic else "/="))
@@ -76,7 +76,7 @@ def _new(p: Program, near: Node, offset: int, at: str, before: bool):
             yield ("insert-copy", text)
             used = [n for n in node.walk() if n.role == "name" and (p.is_value(n) or n in p.targets)]
             for name in dict.fromkeys(p.text(n) for n in used):
-                for other in p.names(point, p.type_at(point, name)):
+                for other in p.names(point, p.type_at(point, name))[-4:]:
                     if other != name and p.type_at(point, other) == p.type_at(point, name):
                         yield ("insert-copy", _renamed(text, {name: other}))
     if before:

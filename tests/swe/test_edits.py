@@ -40,7 +40,8 @@ def test_kinds_are_described():
 @each_language
 def test_candidates_parse_and_differ(language):
     kinds = {edit.kind for edit in check(PROGRAMS[language], language)}
-    assert {"comparison", "name", "constant", "delete", "return", "insert-return", "swap-operands", "wrap-call"} <= kinds
+    assert {"comparison", "name", "constant", "delete", "return", "insert-return", "swap-operands",
+        "wrap-call"} <= kinds
 
 
 @pytest.mark.parametrize("code", SOURCES, ids=range(len(SOURCES)))
@@ -82,7 +83,8 @@ def test_the_order_does_not_depend_on_the_hash_seed():
     ("def f(a: list):\n    return a\n", "def f(a: list):\n    return sorted(a)\n"),
     ("def f(a, b):\n    if a:\n        return b\n", "def f(a, b):\n    if a and b:\n        return b\n"),
     ("def f(a: str):\n    return a\n", "def f(a: str):\n    return a[::-1]\n"),
-    ("def f(a: list):\n    return a[0] / len(a)\n", "def f(a: list):\n    if not a:\n        return 0\n    return a[0] / len(a)\n"),
+    ("def f(a: list):\n    return a[0] / len(a)\n",
+     "def f(a: list):\n    if not a:\n        return 0\n    return a[0] / len(a)\n"),
     ("def f(n: int):\n    i = 0\n    while i < n:\n        print(i)\n",
      "def f(n: int):\n    i = 0\n    while i < n:\n        print(i)\n        i += 1\n"),
     ("def f(a, b):\n    return g(a, b)\n", "def f(a, b):\n    return g(b, a)\n"),
@@ -91,9 +93,11 @@ def test_the_order_does_not_depend_on_the_hash_seed():
     ("def f(a, b):\n    c = a\n    b = c\n    return b\n", "def f(a, b):\n    b = c\n    c = a\n    return b\n"),
     ("def f(a):\n    if a:\n        b = 1\n    if not a:\n        b = 2\n    return b\n",
      "def f(a):\n    if a:\n        b = 1\n    elif not a:\n        b = 2\n    return b\n"),
-    ("def f(node):\n    if node.next:\n        return node\n", "def f(node):\n    if node.next:\n        return node.next\n"),
+    ("def f(node):\n    if node.next:\n        return node\n",
+     "def f(node):\n    if node.next:\n        return node.next\n"),
     ("def f(a, b):\n    return len(a) == b\n", "def f(a, b):\n    return len(a) != b\n"),
-    ("def f(a, key=None):\n    if key:\n        return a\n", "def f(a, key=None):\n    if key is not None:\n        return a\n"),
+    ("def f(a, key=None):\n    if key:\n        return a\n",
+     "def f(a, key=None):\n    if key is not None:\n        return a\n"),
     ("def f(x):\n    return x.lower()\n", "def f(x):\n    return x.upper()\n"),
     ("def f(x):\n    sorted(x)\n    return x\n", "def f(x):\n    x = sorted(x)\n    return x\n"),
 ])

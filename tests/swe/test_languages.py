@@ -10,14 +10,15 @@ PROGRAMS = {
     "python": "def area(w, h):\n    # sides\n    if w < 0:\n        return None\n    return w * h + 1\n",
     "javascript": "function area(w, h) {\n  // sides\n  if (w < 0) {\n    return null;\n  }\n  const s = w * h;\n"
                   "  return s === 0 ? 1 : s;\n}\n",
-    "go": "package main\n\nimport \"math\"\n\nfunc area(w int, h int) int {\n\t// sides\n\tif w < 0 {\n\t\treturn 0\n\t}\n"
-          "\ts := w * h\n\treturn int(math.Abs(float64(s)))\n}\n",
+    "go": "package main\n\nimport \"math\"\n\nfunc area(w int, h int) int {\n\t// sides\n"
+          "\tif w < 0 {\n\t\treturn 0\n\t}\n\ts := w * h\n\treturn int(math.Abs(float64(s)))\n}\n",
     "java": "import java.util.*;\n\npublic class Box {\n    // sides\n    public static int area(int w, int h) {\n"
-            "        if (w < 0) {\n            return 0;\n        }\n        int s = w * h;\n        return s + 1;\n    }\n}\n",
+            "        if (w < 0) {\n            return 0;\n        }\n        int s = w * h;\n"
+            "        return s + 1;\n    }\n}\n",
     "cpp": "#include <vector>\nusing namespace std;\n\nint area(int w, int h) {\n    // sides\n    if (w < 0) {\n"
            "        return 0;\n    }\n    vector<int> s = {w, h};\n    return s[0] * s[1];\n}\n",
-    "rust": "fn area(w: i32, h: i32) -> i32 {\n    // sides\n    if w < 0 {\n        return 0;\n    }\n    let mut s = w * h;\n"
-            "    s += 1;\n    return s.abs();\n}\n",
+    "rust": "fn area(w: i32, h: i32) -> i32 {\n    // sides\n    if w < 0 {\n        return 0;\n    }\n"
+            "    let mut s = w * h;\n    s += 1;\n    return s.abs();\n}\n",
 }
 each_language = pytest.mark.parametrize("language", LANGUAGES)
 
@@ -70,7 +71,9 @@ def test_methods_and_inner_functions_are_named_from_outside():
 
 def test_offsets_are_characters():
     code = 'x = "é😀"\ny = "ü" + x\n'
-    assert [code[token.start:token.end] for token in tokens(code, "python")] == ["x", "=", '"é😀"', "y", "=", '"ü"', "+", "x"]
+    found = [code[token.start:token.end] for token in tokens(code, "python")]
+    assert found == ["x", "=", '"é😀"', "y", "=", '"ü"',
+        "+", "x"]
 
 
 def test_normalise_keeps_what_python_means():
