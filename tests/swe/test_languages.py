@@ -63,7 +63,8 @@ def test_functions_have_dotted_names(language):
 
 
 def test_methods_and_inner_functions_are_named_from_outside():
-    code = "class Stack:\n    @property\n    def top(self):\n        def inner():\n            pass\n        return inner\n"
+    code = ("class Stack:\n    @property\n    def top(self):\n        def inner():\n            pass\n"
+            "        return inner\n")
     found = {function.name: code[function.start:] for function in functions(code, "python")}
     assert list(found) == ["Stack.top", "Stack.top.inner"]
     assert found["Stack.top"].startswith("@property")
