@@ -133,8 +133,10 @@ class Worker:
     def key(self, code):
         return code.co_filename[len(self.root) + 1:], code.co_qualname, code.co_firstlineno
 
-    def watch(self, seen):
+    def watch(self, seen, calls):
+        """A profiler that notes the package's functions, and counts all calls: work that no clock disturbs."""
         def profiler(frame, event, _):
+            calls[0] += 1
             if event == "call" and frame.f_code.co_filename.startswith(self.code):
                 seen.add(self.key(frame.f_code))
         return profiler
@@ -156,7 +158,7 @@ class Worker:
     # ------------------------------------------------------------ requests
 
     def do_profile(self, seconds):
-        """Each test once, as pytest runs it: [passed, CPU seconds, functions reached]; then once by the direct call."""
+        """Each test once, as pytest runs it: [name, passed, CPU seconds, functions, calls]; then the direct calls."""
 
         def waited_too_long(*_):
             raise TimeoutError("a test that waits")
@@ -168,14 +170,14 @@ class Worker:
             signal.signal(signal.SIGALRM, waited_too_long)
             threading.Thread.start = refuse
             for name in self.items:
-                seen, start = set(), time.process_time()
+                seen, calls, start = set(), [0], time.process_time()
                 signal.setitimer(signal.ITIMER_REAL, PATIENCE)
-                sys.setprofile(self.watch(seen))
+                sys.setprofile(self.watch(seen, calls))
                 try:
                     error = self.run_test(name, protocol=True)
                 finally:
                     sys.setprofile(None)
-                report([name, error is None, time.process_time() - start, sorted(seen)])
+                report([name, error is None, time.process_time() - start, sorted(seen), calls[0]])
 
         rows, outcome, _ = self.fork(watched, seconds)
         passing = [row[0] for row in rows if row[1]]
@@ -301,7 +303,7 @@ def main():
     sys.path[:0] = task["path"]
     sys.meta_path.insert(0, package_swap.OnlyPytest())
     worker = Worker(task, requests, answers)
-    sys.setprofile(worker.watch(worker.imported))
+    sys.setprofile(worker.watch(worker.imported, [0]))
     pytest.main(["-q", "--tb=no", *task["options"], *task["tests"]], plugins=[worker])
 
 

@@ -64,7 +64,6 @@ PACKAGES = {package.name: package for package in (
     Package("pyrsistent", "pyrsistent/", ("tests/*_test.py",), "train"),
     Package("textdistance", "textdistance/", ("tests",), "train"),
     Package("h11", "h11/", ("h11/tests",), "train"),
-    Package("jmespath", "jmespath/", ("tests",), "train"),
     Package("lark", "lark/", ("tests",), "train"),
     Package("hyperframe", "src/hyperframe/", ("tests",), "valid", "src"),
     Package("anytree", "src/anytree/", ("tests",), "valid", "src"),
@@ -137,9 +136,10 @@ def _definitions(tree, prefix):
 
 @dataclass(frozen=True)
 class Profile:
-    """What clean runs showed: tests that always pass, CPU seconds of each, and the functions that each reaches."""
+    """What clean runs showed: tests that always pass, what each costs, and the functions that each reaches."""
 
     seconds: dict[str, float]
+    calls: dict[str, int]  # of functions, all of them: the cost that is the same in every run
     reached: dict[str, tuple[tuple[str, str, int], ...]]  # test -> (file, name, line)
     imported: tuple[tuple[str, str, int], ...]  # functions that run while the package is imported
     live: tuple[tuple[str, str, int], ...]  # functions that can be swapped
@@ -152,7 +152,7 @@ class Profile:
         for test, functions in self.reached.items():
             for function in functions:
                 by_function.setdefault(function, {}).setdefault(test.split("[")[0], []).append(test)
-        return {function: _turns(groups, self.seconds) for function, groups in by_function.items()}
+        return {function: _turns(groups, self.calls) for function, groups in by_function.items()}
 
     def save(self, path: Path):
         write_atomic(path, json.dumps(asdict(self)))
@@ -164,9 +164,9 @@ class Profile:
         return cls(**values | keys | {"reached": {t: tuple(map(tuple, f)) for t, f in values["reached"].items()}})
 
 
-def _turns(groups: dict[str, list[str]], seconds: dict[str, float]) -> list[str]:
-    places = {test: (place, seconds[test], test) for tests in groups.values()
-              for place, test in enumerate(sorted(tests, key=lambda t: (seconds[t], t)))}
+def _turns(groups: dict[str, list[str]], cost: dict[str, int]) -> list[str]:
+    places = {test: (place, cost[test], test) for tests in groups.values()
+              for place, test in enumerate(sorted(tests, key=lambda t: (cost[t], t)))}
     return sorted(places, key=places.get)
 
 
@@ -236,7 +236,7 @@ class PackageServer:
         passed = [row for row in answer["rows"] if row[1]]
         quick = [row for row in passed if row[2] <= SLOW]
         excluded = {"not passing": len(self.suite["tests"]) - len(passed), "slow": len(passed) - len(quick)}
-        return Profile({row[0]: round(row[2], 5) for row in quick},
+        return Profile({row[0]: round(row[2], 5) for row in quick}, {row[0]: row[4] for row in quick},
                        {row[0]: tuple(map(tuple, row[3])) for row in quick},
                        tuple(map(tuple, self.suite["imported"])), tuple(map(tuple, self.suite["live"])), excluded)
 
@@ -319,9 +319,10 @@ def settle(package: Package, root: Path, repeats: int = 2) -> Profile:
     with PackageServer(package, root, hash_seed=1) as server:
         for seed in range(1, repeats):
             steady &= server.check(seed)
-    kept = {test: seconds for test, seconds in profile.seconds.items() if test in steady}
-    return replace(profile, seconds=kept, reached={test: profile.reached[test] for test in kept},
-                   excluded=profile.excluded | {"wavering": len(profile.seconds) - len(kept)})
+    seconds, calls, reached = ({test: value for test, value in part.items() if test in steady}
+                               for part in (profile.seconds, profile.calls, profile.reached))
+    return replace(profile, seconds=seconds, calls=calls, reached=reached,
+                   excluded=profile.excluded | {"wavering": len(profile.seconds) - len(seconds)})
 
 
 def fresh(package: Package, root: str | os.PathLike, changes: dict[str, str], tests: list[str],

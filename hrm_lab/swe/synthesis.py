@@ -39,7 +39,7 @@ from hrm_lab.swe.packages import (
 )
 
 PER_FUNCTION = 40  # instances of one function, at most
-PATIENCE = 8  # attempts that a package may make for each instance that it owes
+DRY = 30  # attempts in a row without an instance that end a package
 BATCH = 32  # attempts between two marks of progress
 LIMITS = Limits(cpu_seconds=0.25)
 HOW = ("Bugs are drawn by `hrm_lab.swe.inject` (the kind of repair first) in functions of the packages below, and kept "
@@ -89,7 +89,7 @@ def profile(package: Package, root: Path, path: Path) -> Profile:
 
 def build_package(package: Package, root: Path, out: Path, quota: int, seed: int = 0,
                   version: str = "0", dropped: frozenset = frozenset()) -> dict:
-    """Add instances of one package to `out`/parts until there are `quota`, or its patience ends; returns its counts.
+    """Add instances of one package to `out`/parts until there are `quota`, or it is dry; returns its counts.
 
     dropped: (file, name) of functions that another package has too.
     """
@@ -98,7 +98,8 @@ def build_package(package: Package, root: Path, out: Path, quota: int, seed: int
         state = json.loads(mark.read_text()) if mark.exists() else {"next": 0, "counts": {}, "seconds": 0.0}
         written = read(part).instances if part.exists() else []
         kept = [i for i in written if _number(i) < state["next"]]
-        if len(kept) >= quota or state["next"] >= _last(quota):
+        last = max(map(_number, kept), default=-1)
+        if len(kept) >= quota or state["next"] > last + DRY:
             return state | {"kept": len(kept)}
         start, counts = _cpu(), Counter(state["counts"])
         have = {instance.instance_id for instance in written}
@@ -111,14 +112,14 @@ def build_package(package: Package, root: Path, out: Path, quota: int, seed: int
         with PackageServer(package, root, limits=LIMITS, profile=found) as server:
             targets = [f for f in functions(package, root) if (f.file, f.name) not in dropped
                        and drawing.fits(f) and server.swappable(f)]
-            while targets and count < quota and number < _last(quota):
+            while targets and count < quota and number <= last + DRY:
                 new, why = _attempt(server, targets, number, seed, version, taken, gold, texts)
                 counts[why] += 1
-                number += 1
                 if new:
-                    count += 1
+                    count, last = count + 1, number
                     fit += [new] * (new.instance_id not in have)
-                if number % BATCH == 0 or count == quota or number == _last(quota):
+                number += 1
+                if number % BATCH == 0 or count == quota or number > last + DRY:
                     write(part, fit)
                     fit = []
                     state |= {"next": number, "counts": dict(counts)}
@@ -133,20 +134,17 @@ def _number(instance: Instance) -> int:
     return int(instance.instance_id.rsplit(".", 1)[1])
 
 
-def _last(quota: int) -> int:
-    return 200 + PATIENCE * quota
-
-
 def _attempt(server: PackageServer, targets: list, number: int, seed: int, version: str, taken: dict, gold: dict,
              texts: dict) -> tuple[Instance | None, str]:
     """Attempt `number`: (instance or None, "valid" or why not). `taken`, `gold` and `texts` are added to."""
     package = server.package
     rng = random.Random(f"{seed}/{package.name}/{number}")
-    function = rng.choice(targets)
+    free = [f for f in targets if len(taken.get((f.file, f.name), ())) < PER_FUNCTION]
+    if not free:
+        return None, "every function is full"
+    function = rng.choice(free)
     key = function.file, function.name
     others = taken.setdefault(key, [])
-    if len(others) >= PER_FUNCTION:
-        return None, "function is full"
     drawn = drawing.draw(function, rng)
     if drawn is None:
         return None, "no bug drawn"

@@ -4,6 +4,7 @@ import textwrap
 
 import pytest
 
+from hrm_lab.sources import listed
 from hrm_lab.swe.jail import Limits
 from hrm_lab.swe.packages import PACKAGES, Package, PackageError, PackageServer, fresh, functions, settle
 
@@ -280,3 +281,6 @@ def test_a_package_without_tests_is_named(tmp_path):
 def test_the_packages_that_are_listed():
     splits = [package.split for package in PACKAGES.values()]
     assert len(splits) >= 12 and splits.count("valid") >= 3 and splits.count("test") >= 3
+    sources = listed()
+    assert all(sources[name].form == "sdist" and sources[name].licence in ("MIT", "BSD-3-Clause", "Apache-2.0")
+               for name in PACKAGES)
