@@ -15,12 +15,14 @@ from hrm_lab.swe.domain import classify
 from hrm_lab.swe.edits import apply
 from hrm_lab.swe.inject import inject
 from hrm_lab.swe.instances import Instance
-from hrm_lab.swe.packages import MAX_LINES, MIN_LINES, Function, Package, PackageServer
+from hrm_lab.swe.package_table import Function, Package
+from hrm_lab.swe.packages import PackageServer
 from hrm_lab.swe.sandbox import Result
 from hrm_lab.swe.statement import problem_statement
 from hrm_lab.swe.tool_plan import ochiai, plan
 
 SEVERAL = 0.15  # share of attempts that draw two or three bugs; about two thirds of them hold
+MAX_LINES, MIN_LINES = 80, 3  # of a function that is broken
 SUSPECTS = 5  # functions named by the plan's `locate`
 
 
