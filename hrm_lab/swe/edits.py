@@ -100,7 +100,7 @@ OPERATORS = (  # function, whether it takes statements, the kinds that it yields
     (shapes.attributes, False, {"add-attribute", "drop-attribute"}),
     (shapes.paired, False, {"wrap-both", "index-to-call", "none-test"}),
     (shapes.indexing, False, {"index", "add-index", "drop-index", "slice", "swap-operands"}),
-    (shapes.conditions, False, {"add-condition", "replace-condition", "truth-condition", "swap-branches", "drop-branch",
+    (shapes.logic, False, {"add-condition", "replace-condition", "truth-condition", "swap-branches", "drop-branch",
                                 "filter", "comprehension"}),
     (shapes.elements, False, {"element", "swap-elements"}),
     (shapes.substitutes, False, {"hoist", "substitute"}),
@@ -112,8 +112,13 @@ OPERATORS = (  # function, whether it takes statements, the kinds that it yields
     (insertions.insertions, True, {"insert-update", "insert-assignment", "insert-call", "insert-jump", "insert-return",
                                    "insert-copy", "insert-guard"}),
 )
-ROLES = frozenset("assign augassign update attrname name pair call tuple list pattern attribute subscript".split())  # read, or not a value but edited
+ROLES = frozenset((
+    "assign", "augassign", "update", "attrname", "name", "pair", "call", "tuple", "list", "pattern", "attribute",
+    "subscript"))  # read, or not a value but edited
 STRUCTURAL = re.compile(r"\b(?:return|break|continue|yield|await|nonlocal|global)\b|:=")
+
+
+MOVING = frozenset({"move", "dedent", "loop", "indent", "duplicate", "else"})
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,8 @@ def proposals(p: Program, node: Node, kinds: frozenset[str] | None = None):
 def sites(p: Program, low: int, high: int) -> list[Node]:
     """The nodes of a span that edits hang on, in source order."""
     return [node for node in p.nodes if node not in p.skipped and node.role
-            and (low <= node.start and node.end <= high or node.role == "block" and node.start < high and node.end > low)]
+            and (low <= node.start and node.end <= high or node.role == "block" and node.start < high
+                    and node.end > low)]
 
 
 def _statement(node: Node) -> bool:
@@ -216,9 +222,12 @@ def parses(p: Program, edit: Edit) -> bool:
         node = inner
     while node.parent is not None and not (node.parent.role == "block" and node.start <= edit.start):
         node = node.parent
-    full = STRUCTURAL.search(edit.text) or ":=" in p.code or edit.kind in ("move", "dedent", "loop", "indent", "duplicate")
-    while full and node.parent is not None and node.parent.parent is not None:
-        node = node.parent
+    full = edit.kind in MOVING or ":=" in p.code or STRUCTURAL.search(edit.text)
+    if full:  # return, break, nonlocal: their function must be seen; the outermost one, or the statement of the file
+        above = [node]
+        while above[-1].parent is not None:
+            above.append(above[-1].parent)
+        node = next((one for one in reversed(above) if one.role == "function"), above[-2] if len(above) > 1 else node)
     if node.parent is None:
         return not problems(apply(p.code, edit), "python")
     start = p.code.rfind("\n", 0, node.start) + 1
@@ -253,7 +262,7 @@ def candidates(code: str, language: str = "python", within: tuple[int, int] | No
         raise ValueError(f"code: {wrong[0]}; expected valid {language}")
     low, high = within or (0, len(code))
     p, text, seen, found = program(code, language), Text(code, language), set(), []
-    for node in sites(p, low, high):
+    for node in sorted(sites(p, low, high), key=lambda node: node.end - node.start):  # the narrower kind keeps its edit
         for edit in (Edit(*proposal) for proposal in proposals(p, node)):
             if low <= edit.start and edit.end <= high and (key := text.key(edit)) and key not in seen:
                 seen.add(key)

@@ -26,7 +26,8 @@ def operators(p: Program, e: Node):
             for family in t.membership:
                 if text in family:
                     yield from (("comparison", *at, other) for other in family if other != text and other not in orders)
-            if text == "==" and t.membership and compatible("list", p.guess(e.parts[-1])) | (e.parts[-1].role == "string"):
+            if text == "==" and t.membership and compatible("list", p.guess(e.parts[-1])) | (
+                    e.parts[-1].role == "string"):
                 yield ("comparison", *at, "in")
             if text in (t.both, t.either, "and", "or", "&&", "||"):
                 flipped = {t.both: t.either, t.either: t.both, "and": "or", "or": "and", "&&": "||", "||": "&&"}[text]
@@ -103,7 +104,8 @@ def operands(p: Program, e: Node):
     elif e.role in ("name", "number", "call", "subscript", "attribute", "paren", "binary") \
             and p.guess(e) in ("num", "any") and not p.is_condition(e) and e.parent.role != "exprstmt" \
             and not (e.role == "binary" and p.level(e) < 9) and not (e.role == "number" and p.text(e) == "0") \
-            and (e.role == "number" or p.guess(e) == "num" or e.parent.role in ("binary", "args", "return", "subscript")):
+            and (e.role == "number" or p.guess(e) == "num" or e.parent.role in ("binary", "args", "return",
+                    "subscript")):
         yield ("sign", e.start, e.end, p.place(e, "-" + p.operand(e, 11), 11))
     if p.is_condition(e) and p.level(e) != 4 and e.role not in ("unary", "paren", "true", "false") or \
             p.is_condition(e) and p.operator(e) in ("in", "not in") and e.role == "binary":
@@ -117,17 +119,19 @@ def arithmetic(p: Program, e: Node):
     kind = p.guess(e)
     parent = e.parent
     if e.role in ("paren", "lambda", "string", "dict", "comprehension", "true", "false", "none") \
-            or parent.role in ("paren", "exprstmt") or p.is_condition(e) and kind == "bool":
+            or parent.role == "exprstmt" or parent.role == "paren" and not p.is_value(parent) or p.is_condition(
+                    e) and kind == "bool":
         return
     bare = e.role != "binary" or p.level(e) >= 9
     if not bare or kind == "bool":
         return
     own = p.text(e)
-    if kind in ("num", "any") and not (e.role in ("tuple", "list", "set")):
+    if kind in ("num", "any") and e.role not in ("tuple", "list", "set"):
         if not (e.role == "number" and INTEGER.fullmatch(own)):
             for sign in "+-":
                 yield ("off-by-one", e.start, e.end, p.place(e, f"{p.operand(e, 9)} {sign} 1", 9))
-        likely = kind == "num" or parent.role in ("binary", "subscript", "slice", "augassign", "return", "args", "assign", "tuple")
+        likely = kind == "num" or parent.role in ("binary", "subscript", "slice", "augassign", "return", "args",
+            "assign", "tuple")
         if not likely:
             return
         numbers, _ = p.constants(p.function(e))
@@ -136,7 +140,7 @@ def arithmetic(p: Program, e: Node):
         inner = parent.role == "binary" and p.level(parent) >= 9
         for term in terms:
             if term != own:
-                for sign in "+-*" if not inner else "+-":
+                for sign in "+-*":
                     yield ("add-operand", e.start, e.end,
                            p.place(e, f"{p.operand(e, p.level_of(sign))} {sign} {term}", p.level_of(sign)))
         if e.role != "number" and not inner:
@@ -146,9 +150,11 @@ def arithmetic(p: Program, e: Node):
                            p.place(e, f"{p.operand(e, p.level_of(sign))} {sign} {term}", p.level_of(sign)))
         if not inner and e.role != "number":
             for term, known, level, node in p.pool(p.function(e)):
-                if node.role in ("call", "subscript", "attribute") and known in ("num", "any") and len(term) <= 20 and term != own \
+                if node.role in ("call", "subscript", "attribute") and known in ("num", "any") and len(
+                        term) <= 20 and term != own \
                         and (known == kind == "num" or len(term) <= 12) and p.visible(node, e.start) and level == 20:
-                    yield from (("add-operand", e.start, e.end, p.place(e, f"{p.operand(e, 9)} {sign} {term}", 9)) for sign in "+-")
+                    yield from (("add-operand", e.start, e.end, p.place(e, f"{p.operand(e, 9)} {sign} {term}", 9))
+                            for sign in "+-")
     elif kind in ("str", "list"):
         if kind == "list" and p.language == "python":
             for name in [n for n in p.names(e.start) if p.type_at(e.start, n) in ("num", "str", "any")][-4:]:
@@ -184,7 +190,8 @@ def constants(p: Program, e: Node):
         for kind in ("num", "bool", "list", "str", "dict"):
             yield from (("default", *at, other) for other in t.defaults.get(kind, ())[:2])
         yield from (("constant-to-name", *at, name) for name in p.names(e.start))
-    elif e.role == "string" and len(text) >= 2 and text[-1] in "'\"" and text[-2:] not in ('""', "''") or text in SPACES:
+    elif e.role == "string" and len(text) >= 2 and text[-1] in "'\"" and text[-2:] not in ('""',
+            "''") or text in SPACES:
         quote, prefix = text[-1], text[:len(text) - len(text.lstrip("bBrRuUfF"))]
         body = text[len(prefix) + 1:-1]
         changed = [""] if body else [" ", ",", "\\n"]
@@ -192,7 +199,8 @@ def constants(p: Program, e: Node):
             changed += [body[:i] + body[i + 1:] for i in range(len(body))] + [body + " ", " " + body]
             changed += [body.upper(), body.lower(), body.capitalize(), body + body[-1:], body[::-1], body.strip()]
             if len(body) == 1:
-                changed += [{"(": "[", "[": "{", "{": "<", ")": "]", "]": "}", "}": ">", "<": "(", ">": ")"}.get(body, ""),
+                changed += [{"(": "[", "[": "{", "{": "<", ")": "]", "]": "}", "}": ">", "<": "(", ">": ")"}.get(body,
+                    ""),
                             " ", "\\n", ",", ", ", ".", "-", "_", chr(ord(body) + 1) if body.isalnum() else ""]
                 changed += [{"a": "z", "z": "a", "A": "Z", "Z": "A", "0": "9", "9": "0"}.get(body, "")]
             elif body.isalpha() and len(body) >= 4:
@@ -201,7 +209,8 @@ def constants(p: Program, e: Node):
             if other != text and "".join(other.split("\\")) and not (len(other) == 3 and other[1] in "\\'\""):
                 yield ("string", *at, other)
         yield from (("constant-to-name", *at, name) for name in p.names(e.start, "str"))
-    if e.role in ATOMS - {"paren"} and e.parent.role in ("assign", "declare", "return", "pair", "keyword", "params") or \
+    if e.role in ATOMS - {"paren"} and e.parent.role in ("assign", "declare", "return", "pair", "keyword",
+            "params") or \
             e.parent.role == "tuple" and e.role != "number":
         kind = p.guess(e)
         for other in [o for k, group in t.defaults.items() if compatible(kind, k) or e.role in ("list", "dict", "none")
@@ -227,13 +236,17 @@ def names(p: Program, e: Node):
         if e.parent.role not in ("attribute", "subscript", "call", "unary") and kind in ("num", "any"):
             if kind == "num" or e.parent.role in ("binary", "args", "return", "augassign"):
                 yield from (("name-to-constant", *at, other) for other in ("0", "1"))
-                yield from (("name-to-constant", *at, other) for other in p.constants(p.function(e))[0] if other not in "01")
+                yield from (("name-to-constant", *at, other) for other in p.constants(p.function(e))[0] if other not
+                        in "01")
+        if kind in ("str", "any") and e.parent.role in ("binary", "args"):
+            yield from (("name-to-constant", *at, other) for other in p.constants(p.function(e))[1][:5])
         for other in p.calls:
             if kind == "any" and other != text and text in p.calls:
                 yield ("name", *at, other)
-    elif e.role == "name" and e in p.targets and e.parent.role in ("assign", "augassign", "pattern", "for", "forclause") \
+    elif e.role == "name" and e in p.targets and e.parent.role in ("assign", "augassign", "pattern", "for",
+            "forclause") \
             or e.role == "name" and e in p.targets and e.parent.role == "tuple":
-        kind = p.type_at(e.end + 1, text)
+        kind = p.types.get((p.function(e).start, text), "any")
         for other in p.names(e.start, kind):
             if other != text:
                 yield ("target", *at, other)

@@ -62,6 +62,7 @@ class Language:
 STRINGS = r'"(?:\\.|[^"\\\n])*"|' + r"'(?:\\.|[^'\\\n])*'"
 SLASHES = r"//[^\n]*|/\*[\s\S]*?\*/"
 TYPES = ((r"(?i)map|dict|counter", "dict"), (r"(?i)\bset\b|hashset|treeset", "set"), (r"(?i)tuple", "tuple"),
-         (r"(?i)list|vec|array|\[|slice|sequence|iterable|deque|stack|queue", "list"), (r"(?i)string|\bstr\b|\bchar\b", "str"),
+         (r"(?i)list|vec|array|\[|slice|sequence|iterable|deque|stack|queue", "list"), (
+         r"(?i)string|\bstr\b|\bchar\b", "str"),
          (r"(?i)bool", "bool"),
          (r"(?i)\b(u?int|float|double|long|short|[iuf]\d+|[iu]size|size_t|number|byte|complex|decimal|integer)", "num"))

@@ -22,8 +22,10 @@ UNDONE_BY = {  # kind of repair -> kinds of edit that make the bug; itself unles
     "wrap-call": ("unwrap-call",), "unwrap-call": ("wrap-call",), "wrap-min-max": ("unwrap-call",),
     "add-index": ("drop-index",), "drop-index": ("add-index", "slice"), "slice": ("slice", "drop-index"),
     "index": ("index", "sign"), "truth-condition": ("replace-condition",), "default": ("default", "constant"),
-    "hoist": ("substitute",), "substitute": ("substitute", "hoist", "name"), "unguard": ("guard",), "guard": ("unguard",),
-    "dedent": ("indent",), "indent": ("dedent",), "delete": ("duplicate", "insert-update", "insert-copy", "insert-call"),
+    "hoist": ("substitute",), "substitute": ("substitute", "hoist", "name"), "unguard": ("guard",), "guard": (
+    "unguard",),
+    "dedent": ("indent",), "indent": ("dedent",), "delete": ("duplicate", "insert-update", "insert-copy",
+    "insert-call"),
     "duplicate": ("delete",), "return": ("return", "assign-result"), "assign-result": ("assign-result", "return"),
     "insert-update": ("delete",), "insert-assignment": ("delete",), "insert-call": ("delete",),
     "insert-jump": ("delete",), "insert-return": ("delete",), "insert-copy": ("delete",), "insert-guard": ("delete",),
@@ -32,7 +34,8 @@ UNDONE_BY = {  # kind of repair -> kinds of edit that make the bug; itself unles
 }
 NEVER = frozenset({"drop-branch", "wrap-both", "truth-condition"})  # nothing undoes them: repairs only
 WEIGHTS = {"name": 4, "constant": 4, "comparison": 4, "function": 3, "operator": 3, "off-by-one": 3, "wrap-call": 3,
-           "add-operand": 2, "add-condition": 2, "boolean": 2, "swap-operands": 2, "string": 2, "default": 2, "slice": 2,
+           "add-operand": 2, "add-condition": 2, "boolean": 2, "swap-operands": 2, "string": 2, "default": 2,
+           "slice": 2,
            "add-argument": 2, "swap-arguments": 2, "insert-guard": 2, "insert-update": 2, "return": 2, "negate": 2,
            "drop-condition": 2, "drop-operand": 2, "truth": 2, "constant-to-name": 2}
 TRIES = 12
@@ -90,6 +93,7 @@ def _repairable(code: str, edit: Edit, kind: str, language: str, within: tuple[i
             continue
         for found in proposals(p, node, frozenset({kind})):
             repair = Edit(*found)
-            if inside[0] <= repair.start and repair.end <= inside[1] and text.key(repair) == wanted and parses(p, repair):
+            if inside[0] <= repair.start and repair.end <= inside[1] and text.key(repair) == wanted and parses(p,
+                    repair):
                 return Bug(buggy, repair)
     return None

@@ -1,8 +1,9 @@
 """Statements that are added: assignments, updates, calls, returns, jumps, guards, copies of the program's own."""
 
+from .conditions import conditions
 from .languages import Node
 from .scope import SEQUENCES, Program, compatible
-from .statements import _loop, _renamed, guarded, indent, movable, shift, statements
+from .statements import _loop, _renamed, guarded, indent, movable, statements
 
 
 def gaps(p: Program, block: Node):
@@ -26,25 +27,31 @@ def insertions(p: Program, block: Node):
 
 def _new(p: Program, near: Node, offset: int, at: str, before: bool):
     t, end, function = p.table, p.table.end, p.function(near)
-    point = offset if before else near.end
+    point = offset if before else near.end - 1
     names = p.names(point)
     numbers = [n for n in names if p.type_at(point, n) in ("num", "any")]
     sure = [n for n in numbers if p.type_at(point, n) == "num"]
-    first, following = function.start, set(_after(p, near, before))
-    for name in sure or numbers[-3:]:
-        for value in ("1", *(other for other in sure if other != name)):
+    following = set(_after(p, near, before))
+    parts = [text for text, known, _, node in p.pool(function) if node.role in ("subscript", "call", "attribute")
+             and known in ("num", "any") and len(text) <= 14 and p.visible(node, point)][:4]
+    for name in sure[-6:] or numbers[-3:]:
+        for value in ("1", *(other for other in sure[-6:] if other != name), *parts):
             yield from (("insert-update", f"{name} {sign} {value}{end}") for sign in ("+=", "-="))
-        yield from (("insert-update", f"{name} {sign} 2{end}") for sign in ("*=", "//=" if "//" in t.arithmetic else "/="))
+        yield from (("insert-update", f"{name} {sign} 2{end}") for sign in ("*=", "//=" if "//"
+                in t.arithmetic else "/="))
     for name in names:
         kind = p.type_at(point, name)
-        values = [other for other in p.names(point, kind) if other != name and (kind == "any") == (p.type_at(point, other) == "any")]
+        values = [other for other in p.names(point, kind) if other != name and (kind == "any") == (p.type_at(point,
+            other) == "any")]
         values += [literal for k, group in t.defaults.items() if k == kind for literal in group[:3]]
         yield from (("insert-assignment", f"{name} = {value}{end}") for value in values[-8:])
         if p.language == "python" and kind in (*SEQUENCES, "str"):
-            shapes = {"str": ("{0}.lower()", "{0}.strip()", "{0}[::-1]"), "list": ("sorted({0})", "list(set({0}))", "{0}[::-1]")}
+            shapes = {"str": ("{0}.lower()", "{0}.strip()", "{0}[::-1]"), "list": ("sorted({0})", "list(set({0}))",
+                "{0}[::-1]")}
             yield from (("insert-assignment", f"{name} = {shape.format(name)}") for shape in shapes.get(kind, ()))
         if kind == "list" and p.language == "python":
-            yield from (("insert-call", f"{name}.{call}") for call in ("sort()", "reverse()", "pop()", "pop(0)", "sort(reverse=True)"))
+            yield from (("insert-call", f"{name}.{call}") for call in ("sort()", "reverse()", "pop()", "pop(0)",
+                    "sort(reverse=True)"))
     unknown = [n for n in names if p.type_at(point, n) in ("any", "none")][-4:]
     for name in unknown:
         for attribute in p.attributes[:4]:
@@ -69,17 +76,17 @@ def _new(p: Program, near: Node, offset: int, at: str, before: bool):
             yield ("insert-copy", text)
             used = [n for n in node.walk() if n.role == "name" and (p.is_value(n) or n in p.targets)]
             for name in dict.fromkeys(p.text(n) for n in used):
-                for other in p.names(point, p.type_at(point, name)):
+                for other in p.names(point, p.type_at(point, name))[-4:]:
                     if other != name and p.type_at(point, other) == p.type_at(point, name):
                         yield ("insert-copy", _renamed(text, {name: other}))
-    del first
     if before:
         tests = _tests(p, near)
-        actions = [f"return {value}{end}".replace(" ;", ";") for value in values[:6]]
+        actions = [f"return {value}{end}".replace(" ;", ";") for value in values[:5]]
         if _loop(p, near):
             actions += ["continue" + end, "break" + end]
         for test in tests:
-            yield from (("insert-guard", guarded(p, test, action, at)) for action in (*actions, *(r + end for r in t.raises)))
+            yield from (("insert-guard", guarded(p, test, action, at)) for action in (*actions, *(r + end for r
+                    in t.raises)))
 
 
 def _after(p: Program, near: Node, before: bool):
@@ -109,7 +116,8 @@ def _statements(p: Program, function: Node) -> list[tuple[str, Node]]:
     """The simple statements of a function, each once."""
     found = {}
     for node in function.walk():
-        if node.role in ("exprstmt", "update", "assign", "jump", "augassign") and node.parent.role == "block" and len(p.text(node)) < 100 \
+        if node.role in ("exprstmt", "update", "assign", "jump", "augassign") and node.parent.role == "block" and len(
+                p.text(node)) < 100 \
                 and "\n" not in p.text(node) and node not in p.skipped and p.text(node) != "pass":
             if not (node.parts and node.parts[0].role == "string"):
                 found.setdefault(p.text(node), node)
@@ -127,20 +135,20 @@ def _tests(p: Program, near: Node) -> list[str]:
         elif kind == "num":
             found |= dict.fromkeys((f"{name} == 0", f"{name} < 0", f"{name} == 1"))
         else:
-            found |= dict.fromkeys((t.negation.format(name), f"{name} is {t.none}" if t.none == "None" else f"{name} == {t.none}", name))
-    own = [text for text in p.conditions(near) if text not in found]
-    return [*list(found)[:12], *own[:14]]
+            found |= dict.fromkeys((t.negation.format(name), f"{name} is {t.none}"
+                if t.none == "None" else f"{name} == {t.none}", name))
+    own = [text for text in conditions(p, near) if text not in found]
+    return [*list(found)[:9], *own[:7]]
 
 
 def guards(p: Program, s: Node):
     """A statement, or it and all that follow, put under a condition."""
-    if s.parent.role != "block" or s.role in ("function", "class", "return") and False or indent(p, s) is None or not movable(p, s):
+    if s.parent.role != "block" or indent(p,
+            s) is None or not movable(p, s):
         return
     if s.role in ("function", "class", "declaration", "declare", "skip"):
         return
     at, text = indent(p, s), p.text(s)
-    for test in p.conditions(s)[:40]:
+    for test in conditions(p, s)[:40]:
         yield ("guard", s.start, s.end, guarded(p, test, text, at))
 
-
-__all__ = ["guards", "insertions", "shift"]

@@ -8,7 +8,7 @@ Offsets are characters of the str, never bytes. Source of the grammars: tree-sit
 import re
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import tree_sitter
 
@@ -74,7 +74,7 @@ def table(language: str) -> Language:
     return LANGUAGES[language]
 
 
-@lru_cache(maxsize=None)
+@cache
 def parser(language: str) -> tree_sitter.Parser:
     return tree_sitter.Parser(tree_sitter.Language(table(language).grammar()))
 
@@ -152,7 +152,8 @@ def problems(code: str, language: str) -> list[str]:
         return []
     found = []
     for node in errors(tree(code, language)):
-        what = f"{node.type!r} is missing" if node.is_missing else f"{node.text[:40].decode(errors='replace')!r} does not fit"
+        what = f"{node.type!r} is missing" if node.is_missing else \
+            f"{node.text[:40].decode(errors='replace')!r} does not fit"
         found.append(f"line {node.start_point[0] + 1}: {what}")
     return found
 
@@ -166,9 +167,10 @@ def detect(code: str) -> str:
     def score(language):
         text = _bytes(code)
         read = parser(language).parse(text)
-        unread = sum(max(1, node.end_byte - node.start_byte) for node in errors(read))
+        wrong = errors(read)
+        unread = sum(max(1, node.end_byte - node.start_byte) for node in wrong)
         hints = {match if isinstance(match, str) else match[0] for match in re.findall(LANGUAGES[language].hints, code)}
-        return min(1.0, unread / max(1, len(text))) - 0.08 * min(6, len(hints))
+        return min(1.0, unread / max(1, len(text))) + 0.1 * min(5, len(wrong)) - 0.08 * min(6, len(hints))
     return min(LANGUAGES, key=score)
 
 
@@ -216,7 +218,7 @@ def functions(code: str, language: str) -> list[Function]:
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def lexer(language: str) -> re.Pattern:
     """Group 1: a comment; group 2: a line break with the next line's indentation; group 3: a token."""
     known = table(language)

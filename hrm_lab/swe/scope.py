@@ -1,4 +1,4 @@
-"""What an edit may use: the names in scope with a guess of their type, constants, conditions, functions of the file.
+"""What an edit may use: the names in scope with a guess of their type, constants, functions of the file.
 
 Unusual: types are guesses from literals, annotations and uses ("num", "str", "bool", "list", "dict", "set", "tuple",
 "none"; "any" when nothing is known). They only prune: what is unknown is allowed. No code is run.
@@ -7,13 +7,15 @@ Unusual: types are guesses from literals, annotations and uses ("num", "str", "b
 import re
 from functools import lru_cache
 
-from .languages import Node, lex, root, table
+from .languages import Node, root, table
 
-VALUES = frozenset("name number string true false none call attribute subscript slice binary unary ternary paren lambda "
-                   "comprehension list tuple dict set range cast".split())
+VALUES = frozenset((
+    "name", "number", "string", "true", "false", "none", "call", "attribute", "subscript", "slice", "binary",
+    "unary", "ternary", "paren", "lambda", "comprehension", "list", "tuple", "dict", "set", "range", "cast"))
 ATOMS = VALUES - {"binary", "unary", "ternary", "lambda", "cast", "range"}
-NOT_VALUES = frozenset("name attribute property field function pattern parameters type alias label macro parameter "
-                       "declarator path scope key".split())
+NOT_VALUES = frozenset((
+    "name", "attribute", "property", "field", "function", "pattern", "parameters", "type", "alias", "label",
+    "macro", "parameter", "declarator", "path", "scope", "key"))
 SEQUENCES = {"list", "tuple", "set"}
 LEVELS = {"or": 1, "||": 1, "??": 1, "and": 2, "&&": 2, "not": 3, "<<": 8, ">>": 8, ">>>": 8, "+": 9, "-": 9, "*": 10,
           "/": 10, "//": 10, "%": 10, "@": 10, "**": 12}
@@ -39,11 +41,13 @@ class Program:
         self.types: dict[tuple[int, str], str] = {}
         self.calls: dict[str, int] = {}     # functions of the file: name -> number of parameters
         self._read()
-        parts = [(node, self.text(node.parts[-1])) for node in self.nodes if node.role == "attribute" and len(node.parts) > 1]
+        parts = [(node, self.text(node.parts[-1])) for node in self.nodes if node.role == "attribute" and len(
+            node.parts) > 1]
         self.methods = tuple(dict.fromkeys(name for node, name in parts if node.field == "function"))
         self.attributes = tuple(dict.fromkeys(name for node, name in parts if node.field != "function"))
         self.bare_methods = tuple(dict.fromkeys(
-            name for node, name in parts if node.parent.role == "call" and self.text(node.parent).endswith(f".{name}()")))
+            name for node, name in parts if node.parent.role == "call" and self.text(node.parent).endswith(
+                f".{name}()")))
         self.called = {self.callee(node) for node in self.nodes if node.role == "call"}
         self.words = tuple(dict.fromkeys(re.findall(r"[^\W\d_]{4,}", code)))
 
@@ -56,10 +60,12 @@ class Program:
                 self.skipped.add(node)
                 continue
             if node.type in binds:
-                for part in [node] if not binds[node.type] else [c for c in node.children if c.field == binds[node.type]]:
+                for part in [node] if not binds[node.type] else [c for c in node.children
+                        if c.field == binds[node.type]]:
                     self._bind(part, node)
-            if node.role == "function" and (name := node.get("name")):
-                params = node.get("parameters")
+            made = node.get("value") if node.role == "declare" else node
+            if made is not None and made.role in ("function", "lambda") and (name := node.get("name")):
+                params = made.get("parameters")
                 self.calls[self.text(name)] = len([p for p in params.parts if self.text(p) not in ("self", "cls")]) \
                     if params else 1
         for node in self.nodes:
@@ -80,12 +86,14 @@ class Program:
             self.bindings.append((self.text(part), part.start, scope))
             holder = owner if owner.get("type") or owner.get("value", "right") else part.parent
             if annotation := holder.get("type") or (owner.parent.get("type") if owner.parent else None):
-                kind = next((t for pattern, t in self.table.annotations if re.search(pattern, self.text(annotation))), "any")
+                kind = next((t for pattern, t in self.table.annotations if re.search(pattern, self.text(annotation))),
+                    "any")
             elif owner.role in ("for", "forclause") and owner.get("right", "value"):
                 kind = self.element(owner.get("right", "value"))
             else:
                 value = holder.get("value", "right")
-                value = value.parts[0] if value is not None and value.role == "tuple" and len(value.parts) == 1 else value
+                value = value.parts[0] if value is not None and value.role == "tuple" and len(
+                    value.parts) == 1 else value
                 kind = self.guess(value) if value is not None and part.parent.role != "pattern" else "any"
             self._learn(part, kind)
         for child in part.parts:
@@ -109,7 +117,8 @@ class Program:
         elif parent.role == "attribute" and parent.parts[0] is node:
             used = self.text(parent.parts[-1])
             kind = {"append": "list", "extend": "list", "lower": "str", "upper": "str", "split": "str", "strip": "str",
-                    "items": "dict", "keys": "dict", "values": "dict", "add": "set", "push": "list", "isdigit": "str"}.get(used)
+                    "items": "dict", "keys": "dict", "values": "dict", "add": "set", "push": "list",
+                    "isdigit": "str"}.get(used)
             if kind and self.language in ("python", "javascript"):
                 self._learn(node, kind)
         elif parent.role == "args" and self.callee(parent.parent) == "range":
@@ -167,7 +176,8 @@ class Program:
             need = self.level_of(self.operator(parent)) + (0.01 if parent.parts[0] is not node else 0)
         elif parent.role in ("unary", "cast"):
             need = 3 if self.operator(parent) == "not" else 11
-        elif parent.role in ("attribute", "subscript", "slice") and parent.parts[0] is node or node.field in ("object", "operand"):
+        elif parent.role in ("attribute", "subscript", "slice") and parent.parts[0] is node or node.field in (
+                "object", "operand"):
             need = 20
         elif parent.role in ("ternary", "comprehension", "forclause", "ifclause"):
             need = 0.5
@@ -182,6 +192,8 @@ class Program:
         if node is None:
             return "any"
         role, text = node.role, self.text(node)
+        if role == "tuple" and len(node.parts) == 1 and text[:1] != "(":  # Go's list of one expression
+            return self.guess(node.parts[0])
         if role in ("number", "list", "dict", "set", "tuple"):
             return "num" if role == "number" else role
         if role == "string":
@@ -303,44 +315,6 @@ class Program:
         if parent.role == "binary" and self.operator(parent) in (self.table.both, self.table.either, "and", "or"):
             return True
         return node.role == "binary" and self.level(node) <= 4 and self.operator(node) not in BITS
-
-    def conditions(self, node: Node) -> list[str]:
-        """Conditions that could be asked at a node, at most 60: those of the function, then of names by type."""
-        t, at, function = self.table, node.start, self.function(node)
-        found = dict.fromkeys(self.text(other) for other in self.tested(function) if other is not node
-                              and not (other.start <= at < other.end) and self.level(other) >= 3
-                              and len(self.text(other)) <= 40 and "\n" not in self.text(other) and self.visible(other, at))
-        constants = [n for n in self.constants(function)[0] if len(n) <= 4]
-        for other in self.tested(function):  # those of the function with one constant or name changed
-            text = self.text(other)
-            if other.role != "binary" or self.level(other) != 4 or len(text) > 24 or not self.visible(other, at):
-                continue
-            for part in other.walk():
-                near = [*constants[:5], *((str(int(self.text(part)) + 1),) if self.text(part).isdecimal() else ())] \
-                    if part.role == "number" else self.names(at, self.guess(part))[-4:] if part.role == "name" and \
-                    self.is_value(part) and self.guess(part) != "any" else []
-                found |= dict.fromkeys(text[:part.start - other.start] + new + text[part.end - other.start:] for new in near)
-        found = dict.fromkeys(list(found)[:30])
-        numbers = [n for n in self.names(at, "num") if self.type_at(at, n) == "num"][-6:]
-        unknown = [n for n in self.names(at) if self.type_at(at, n) == "any"][-4:]
-        for i, a in enumerate(numbers):
-            for b in numbers[i + 1:]:
-                found |= dict.fromkeys((f"{a} < {b}", f"{a} > {b}", f"{a} == {b}", f"{a} != {b}"))
-        for a in numbers:
-            found |= dict.fromkeys((f"{a} > 0", f"{a} == 0", f"{a} < 0"))
-        for a in (n for n in self.names(at) if self.type_at(at, n) in (*SEQUENCES, "str", "dict")):
-            found |= dict.fromkeys((t.empty.format(a), a) if self.language == "python" else (t.empty.format(a),))
-            if t.membership:
-                found |= dict.fromkeys(f"{b} {sign} {a}" for b in unknown[-2:] for sign in ("in", "not in"))
-        for i, a in enumerate(unknown):
-            found |= dict.fromkeys((a, t.negation.format(a)))
-            found |= dict.fromkeys(f"{a} {sign} {b}" for b in unknown[i + 1:] for sign in t.equality[:2])
-        found |= dict.fromkeys(n for n in self.names(at, "bool") if self.type_at(at, n) == "bool")
-        found |= dict.fromkeys(t.negation.format(n) for n in self.names(at, "bool") if self.type_at(at, n) == "bool")
-        return list(found)[:60]
-
-    def tokens(self, text: str) -> list[str]:
-        return lex(text, self.language)
 
 
 @lru_cache(maxsize=32)

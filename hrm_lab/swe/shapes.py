@@ -3,6 +3,7 @@
 The same form as expressions.py.
 """
 
+from .conditions import conditions
 from .languages import Node
 from .scope import ATOMS, SEQUENCES, Program, compatible
 
@@ -37,7 +38,8 @@ def arguments(p: Program, e: Node):
                 yield ("add-argument", parts[0].start, parts[0].start, f"{first}, ")
             yield ("add-argument", parts[0].start, parts[0].end, f"{p.operand(parts[0], 9)} - 1, -1, -1")
         elif name == "range":
-            yield from (("add-argument", args.end - 1, args.end - 1, f", {step}") for step in ("2", "-1", *p.names(e.start, "num"))
+            yield from (("add-argument", args.end - 1, args.end - 1, f", {step}") for step in ("2", "-1", *p.names(
+                    e.start, "num"))
                         if len(parts) == 2)
         else:
             extras = [*p.names(e.start), *(("0", "1") if name not in ("min", "max") or parts else ())]
@@ -57,7 +59,8 @@ def calls(p: Program, e: Node):
         holder = e.get("object") or next((part.parts[0] for part in e.parts if part.role == "attribute"), None)
         for part in [*inner[:3], *([holder] if holder else [])]:
             yield ("unwrap-call", *at, p.place(e, p.text(part), p.level(part)))
-    if e.parent.role in ("exprstmt", "paren") or e.role in ("paren", "none", "true", "false", "lambda") or p.is_condition(e) and \
+    if e.parent.role in ("exprstmt", "paren") or e.role in ("paren", "none", "true", "false",
+            "lambda") or p.is_condition(e) and \
             kind == "bool":
         return
     if "\n" in text and len(text) > 200:
@@ -76,12 +79,14 @@ def calls(p: Program, e: Node):
                 yield ("wrap-call", *at, f"{function}({text})")
     if e.parent.role == "assign" and e.field == "right" and kind in ("num", "any") and p.language == "python":
         target = p.text(e.parent.get("left"))
-        yield from (("wrap-min-max", *at, f"{function}({target}, {text})") for function in ("max", "min") if target != text)
+        yield from (("wrap-min-max", *at, f"{function}({target}, {text})") for function in ("max", "min")
+                if target != text)
     if kind == "num" and e.role != "number" and p.language in ("python", "javascript", "java", "cpp"):
         limits = ["0", "1", *p.names(e.start, "num")[-4:]]
         for limit in limits:
             for function in ("max", "min"):
-                if limit != text and e.parent.role in ("assign", "return", "args", "slice", "subscript", "tuple", "augassign"):
+                if limit != text and e.parent.role in ("assign", "return", "args", "slice", "subscript", "tuple",
+                        "augassign"):
                     whole = {"javascript": "Math.", "java": "Math."}.get(p.language, "") + function
                     yield ("wrap-min-max", *at, f"{whole}({text}, {limit})")
 
@@ -93,7 +98,8 @@ def attributes(p: Program, e: Node):
         yield ("drop-attribute", *at, p.text(e.parts[0]))
         if p.text(e.parts[1]) in p.names(e.start):
             yield ("drop-attribute", *at, p.text(e.parts[1]))
-    if e.role in ("name", "attribute", "subscript", "call") and p.is_value(e) and e.parent.role != "exprstmt" and "\n" not in text:
+    if e.role in ("name", "attribute", "subscript", "call") and p.is_value(
+            e) and e.parent.role != "exprstmt" and "\n" not in text:
         if p.guess(e) in ("any", "none"):
             yield from (("add-attribute", *at, f"{text}.{name}") for name in p.attributes[:12])
             yield from (("add-attribute", *at, f"{text}.{name}()") for name in p.bare_methods[:8])
@@ -103,7 +109,8 @@ def attributes(p: Program, e: Node):
 
 
 def paired(p: Program, e: Node):
-    """Both operands wrapped in one call; an index replaced by a reduction; a test for none in place of one for truth."""
+    """Both operands wrapped in one call; an index replaced by a reduction; a test for none in place of one
+    for truth."""
     python, at = p.language == "python", (e.start, e.end)
     if e.role == "binary" and len(e.parts) == 2 and p.operator(e) in ("<", ">", "<=", ">=", *p.table.equality, "-"):
         left, right = e.parts
@@ -112,16 +119,19 @@ def paired(p: Program, e: Node):
         if left.role not in ("number", "string", "none") and right.role not in ("number", "string", "none"):
             for kind, template, _ in p.table.wraps:
                 if (kind == taken or taken in SEQUENCES and kind == "list") and template[0] != "[":
-                    both = [template.format(p.operand(part, 20 if template.startswith("{0}") else 0)) for part in (left, right)]
+                    both = [template.format(p.operand(part, 20 if template.startswith("{0}") else 0)) for part in (
+                        left, right)]
                     yield ("wrap-both", *at, both[0] + p.code[left.end:right.start] + both[1])
     if e.role == "subscript" and len(e.parts) == 2 and python and e.parts[1].role not in ("slice", "string", "tuple"):
-        yield from (("index-to-call", *at, f"{function}({p.text(e.parts[0])})") for function in ("sum", "max", "min", "len"))
+        yield from (("index-to-call", *at, f"{function}({p.text(e.parts[0])})") for function in ("sum", "max", "min",
+                "len"))
     if python and p.is_condition(e):
         if e.role in ("name", "attribute", "call", "subscript"):
             yield ("none-test", *at, p.place(e, f"{p.text(e)} is not None", 4))
         elif e.role == "unary" and p.operator(e) == "not":
             yield ("none-test", *at, f"{p.operand(e.parts[0], 4.01)} is None")
-        elif e.role == "binary" and p.operator(e) in ("is", "is not") and len(e.parts) == 2 and e.parts[1].role == "none":
+        elif e.role == "binary" and p.operator(e) in ("is", "is not") and len(
+                e.parts) == 2 and e.parts[1].role == "none":
             text = p.operand(e.parts[0], 3)
             yield ("none-test", *at, p.place(e, f"not {text}" if p.operator(e) == "is" else text, 3))
 
@@ -155,12 +165,15 @@ def indexing(p: Program, e: Node):
             yield ("slice", *at, low or high)
         yield from (("slice", *at, new) for new in (f":{high}", f"{low}:", f"{high}:{low}", f"{low}:{high}")
                     if new.strip() != p.text(e) and (new != ":" or step))
-    if e.role in ATOMS and kind in (*SEQUENCES, "str", "any") and e.parent.role not in ("exprstmt", "unary", "paren") and \
-            e.role not in ("string", "number", "set", "comprehension" if kind != "list" else "", "true", "false", "none") and \
+    if e.role in ATOMS and kind in (*SEQUENCES, "str", "any") and e.parent.role not in ("exprstmt", "unary",
+            "paren") and \
+            e.role not in ("string", "number", "set", "comprehension" if kind != "list" else "", "true", "false",
+                "none") and \
             not (e.role in ("tuple", "list") and len(e.parts) < 2) and not (e.role == "tuple" and text[0] != "("):
         if kind == "any" and e.role not in ("name", "subscript", "attribute", "call"):
             return
-        for index in ("0", "-1", "1", *(n for n in p.names(e.start, "num")[-4:] if p.type_at(e.start, n) == "num" or kind != "any")):
+        for index in ("0", "-1", "1", *(n for n in p.names(e.start, "num")[-4:] if p.type_at(e.start, n) == "num"
+                or kind != "any")):
             if index[0] != "-" or python:
                 yield ("add-index", *at, f"{text}[{index}]")
         if python and (kind != "any" or e.role != "subscript"):
@@ -169,27 +182,29 @@ def indexing(p: Program, e: Node):
                 yield ("slice", *at, f"{text}[{cut}]")
 
 
-def conditions(p: Program, e: Node):
+def logic(p: Program, e: Node):
     """A conjunct or a disjunct added to a condition; branches of a conditional expression; filters."""
     t, at = p.table, (e.start, e.end)
     if p.is_condition(e) and e.role != "paren" and not (e.parent.role == "unary"):
         logical = e.role == "binary" and p.operator(e) in (t.both, t.either)
         inside = e.parent.role == "binary" and p.operator(e.parent) in (t.both, t.either)
         if not logical or not inside:
-            for extra in p.conditions(e):
+            for extra in conditions(p, e):
                 for sign, level in ((t.both, 2), (t.either, 1)):
                     if extra != p.text(e) and not (inside and sign == p.operator(e.parent) and e.parent.parts[0] is e):
                         yield ("add-condition", *at, p.place(e, f"{p.operand(e, level)} {sign} {extra}", level))
                         if len(extra) < 30 and not inside:
-                            yield ("add-condition", *at, p.place(e, f"{extra} {sign} {p.operand(e, level + .01)}", level))
-            for extra in p.conditions(e):
+                            yield ("add-condition", *at, p.place(e, f"{extra} {sign} {p.operand(e, level + .01)}",
+                                    level))
+            for extra in conditions(p, e):
                 if extra != p.text(e):
                     yield ("replace-condition", *at, p.place(e, extra, 3))
         if e.field == "condition" and e.parent.role in ("if", "while", "elif"):
             yield from (("truth-condition", *at, value) for value in (t.true, t.false))
     if e.role == "ternary" and len(e.parts) == 3:
         first, second = (e.parts[0], e.parts[2]) if p.language == "python" else e.parts[1:]
-        yield ("swap-branches", first.start, second.end, p.text(second) + p.code[first.end:second.start] + p.text(first))
+        yield ("swap-branches", first.start, second.end, p.text(second) + p.code[first.end:second.start] + p.text(
+                first))
         yield from (("drop-branch", *at, p.place(e, p.text(part), p.level(part))) for part in (first, second))
     if e.role == "comprehension":
         for part in e.parts:
@@ -197,7 +212,7 @@ def conditions(p: Program, e: Node):
                 yield ("filter", part.start, part.end, "")
         clause = next((part for part in reversed(e.parts) if part.role == "forclause"), None)
         if clause and not any(part.role == "ifclause" for part in e.parts):
-            for extra in p.conditions(e.parts[0]):
+            for extra in conditions(p, e.parts[0]):
                 yield ("filter", clause.end, clause.end, f" if {extra}")
     if p.language == "python" and e.role == "comprehension" and e.type != "dictionary_comprehension":
         body = p.code[e.start + 1:e.end - 1]
@@ -228,7 +243,8 @@ def elements(p: Program, e: Node):
                 if name not in texts and not (e.parent.role in ("for", "assign") and e.field == "left"):
                     yield ("element", parts[-1].end, parts[-1].end, f", {name}")
     if e.role == "list" and not e.parts and p.language == "python":
-        for name in ["0", "1", "[]", "''", *[n for n in p.names(e.start) if p.type_at(e.start, n) not in SEQUENCES][-5:]]:
+        for name in ["0", "1", "[]", "''", *[n for n in p.names(e.start) if p.type_at(e.start, n) not
+                in SEQUENCES][-5:]]:
             yield ("element", e.start + 1, e.end - 1, name)
     if e.role == "pattern" and len(e.parts) >= 2:
         for a, b in zip(e.parts, e.parts[1:], strict=False):
@@ -247,14 +263,20 @@ def substitutes(p: Program, e: Node):
     if e.role not in ("number", "string", "name", "attribute"):
         direct = {id(part) for part in e.parts}
         for part in e.walk():
-            if part is not e and part.named and id(part) not in direct and p.is_value(part) and compatible(kind, p.guess(part)) \
+            if part is not e and part.named and id(part) not in direct and p.is_value(part) and compatible(kind,
+                    p.guess(part)) \
                     and part.role not in ("true", "false", "none", "paren") and p.visible(part, e.start):
                 yield ("hoist", *at, p.place(e, p.text(part), p.level(part)))
+    if e.role in ("call", "subscript", "slice", "attribute", "binary") and kind != "bool":
+        own = {p.text(part) for part in e.walk()}
+        yield from (("substitute", *at, name) for name in p.names(e.start, kind)[-8:]
+                    if name not in own and (kind == "any" or p.type_at(e.start, name) == kind))
     for other, known, level, node in p.pool(p.function(e)):
         if other == text or node.role in ("name", "number", "string", "true", "false", "none", "lambda"):
             continue
         strict = kind == "any" or known == "any"
-        if compatible(kind, known) and len(other) <= (24 if strict else 40) and not (node.start <= e.start and e.end <= node.end) \
+        if compatible(kind, known) and len(other) <= (24 if strict else 40) and not (node.start <= e.start
+                and e.end <= node.end) \
                 and not (kind == "bool") ^ (known == "bool") and p.visible(node, e.start) \
                 and (not strict or e.role in ("name", "call", "subscript", "attribute")):
             if strict and e.role == "name" and kind != known and node.role not in ("call", "subscript", "attribute"):

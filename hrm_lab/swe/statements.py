@@ -85,13 +85,15 @@ def removal(p: Program, s: Node):
     at = indent(p, s)
     if at is None:
         return
-    if s.role in ("exprstmt", "assign", "declaration", "declare", "update", "if") and len(p.text(s)) < 200 and siblings and \
+    if s.role in ("exprstmt", "assign", "declaration", "declare", "update", "if") and len(p.text(
+            s)) < 200 and siblings and \
             s.role != "declaration":
         yield ("duplicate", s.end, s.end, f"\n{at}{p.text(s)}")
     holder = s.parts[0] if s.role == "exprstmt" and s.parts and s.parts[0].role in ("if", "for", "while") else s
     if holder.role in ("if", "while", "for") and movable(p, s):
         body = _body(p, holder)
-        if body and (inner := [part for part in body.parts if part.role != "comment"]) and indent(p, inner[0]) is not None:
+        if body and (inner := [part for part in body.parts if part.role != "comment"]) and indent(p,
+                inner[0]) is not None:
             text = p.code[inner[0].start:inner[-1].end]
             if not any(child.role in ("else", "elif") or child.field == "alternative" for child in holder.children):
                 yield ("unguard", s.start, s.end, shift(text, indent(p, inner[0]), at))
@@ -104,7 +106,8 @@ def removal(p: Program, s: Node):
         for branch in other:
             yield ("drop-else", _before(p, branch), branch.end, "")
         if body and len(other) == 1:
-            second = next((part for part in [other[0], *other[0].parts] if part.role == "block" or part.type == "block"), None)
+            second = next((part for part in [other[0], *other[0].parts] if part.role == "block"
+                or part.type == "block"), None)
             if second is not None and other[0].role in ("else", "block", "") and second.parts:
                 a, b = p.text(body), p.text(second)
                 if a != b:
@@ -159,8 +162,7 @@ def order(p: Program, s: Node):
                 start = len(p.code[:s.start].rstrip())
                 yield ("dedent", start, outer.end, p.code[s.end:outer.end] + f"\n{out}{moved}")
             if s is siblings[0]:
-                yield ("dedent", outer.start, s.end, f"{moved}\n{out}" + p.code[outer.start:s.start].rstrip(" \t")
-                       .removesuffix("\n" + "") .rstrip("\n \t"))
+                yield ("dedent", outer.start, s.end, f"{moved}\n{out}" + p.code[outer.start:s.start].rstrip())
     if i > 0:
         last = _last_block(p, siblings[i - 1])
         if last is not None and (inner := indent(p, last.parts[-1])) is not None:
@@ -175,7 +177,8 @@ def order(p: Program, s: Node):
     if s.role == "if" and not any(c.field == "alternative" for c in s.children):
         simple = [p.text(n) for n in siblings if n.role in ("exprstmt", "assign", "update") and "\n" not in p.text(n)]
         inside = _body(p, s)
-        simple += [p.text(n) for n in (inside.parts if inside else ()) if n.role in ("exprstmt", "assign") and "\n" not in p.text(n)]
+        simple += [p.text(n) for n in (inside.parts if inside else ()) if n.role in ("exprstmt", "assign")
+            and "\n" not in p.text(n)]
         returns = [f"return {value}{p.table.end}" for value in (p.table.true, p.table.false, "0", p.table.none)]
         for text in dict.fromkeys([*simple[:8], *(returns if s is siblings[-1] else ())]):
             body = f"else:\n{at}{unit(p)}{text}" if p.language == "python" else f"else {{\n{at}{unit(p)}{text}\n{at}}}"
@@ -183,7 +186,8 @@ def order(p: Program, s: Node):
     if s.role == "if" and i > 0 and siblings[i - 1].role == "if" and p.language == "python" \
             and not any(child.role == "else" for child in siblings[i - 1].children):
         yield ("else", s.start, s.start, "el")
-    if s.role == "if" and p.language == "python" and i + 1 < len(siblings) and not any(c.role == "else" for c in s.children):
+    if s.role == "if" and p.language == "python" and i + 1 < len(siblings) and not any(c.role == "else" for c
+            in s.children):
         rest = siblings[i + 1:]
         text = shift(p.code[rest[0].start:rest[-1].end], at, at + unit(p))
         yield ("else", s.end, rest[-1].end, f"\n{at}else:\n{at}{unit(p)}{text}")
@@ -216,20 +220,20 @@ def branches(p: Program, s: Node):
             yield ("assign-result", call.start, call.start, f"{name} = ")
     elif s.role == "exprstmt" and s.parts and s.parts[0].role == "yield":
         text = p.text(s)
-        swapped = text.replace("yield from ", "yield ") if text.startswith("yield from ") else text.replace("yield", "yield from", 1)
+        swapped = text.replace("yield from ", "yield ") if text.startswith("yield from ") else text.replace("yield",
+            "yield from", 1)
         yield ("return", s.start, s.end, swapped)
         yield ("return", s.start, s.end, re.sub(r"yield( from)?", "return", text, count=1))
     elif s.role == "return":
         value = s.parts[0] if s.parts else None
-        others = [*p.names(s.end), p.table.true, p.table.false, p.table.none, "0", "1", "-1", *p.table.defaults["str"][:1],
+        others = [*p.names(s.end - 1), p.table.true, p.table.false, p.table.none, "0", "1", "-1",
+            *p.table.defaults["str"][:1],
                   *p.table.defaults.get("list", ())[:1]]
-        kind = p.guess(value)
         for other in others:
             if value is None or p.text(value) != other:
                 yield ("return", s.start, s.end, f"return {other}{end}")
         if value is not None and value.role == "call":
             yield ("return", s.start, s.end, p.text(value) + end)
-        del kind
     holder = s.parts[0] if s.role == "exprstmt" and s.parts else s
     if holder.role in ("assign", "augassign") and (right := holder.get("right")) is not None:
         yield ("return", s.start, s.end, f"return {p.text(right)}{end}")
@@ -247,7 +251,8 @@ def wholesale(p: Program, s: Node):
             holder = body
         end = holder.start if holder is not s else s.end
         span = p.code[s.start:end]
-        inside = [n for n in s.walk() if n.named and n.role == "name" and n.start < end and (n in p.targets or p.is_value(n))]
+        inside = [n for n in s.walk() if n.named and n.role == "name" and n.start < end and (n in p.targets
+            or p.is_value(n))]
         own = list(dict.fromkeys(p.text(n) for n in inside))
         for name in own:
             if sum(p.text(n) == name for n in inside) > 1:
@@ -256,7 +261,7 @@ def wholesale(p: Program, s: Node):
                         yield ("rename", s.start, end, _renamed(span, {name: other}))
         for i, a in enumerate(own):
             for b in own[i + 1:]:
-                if compatible(p.type_at(s.end, a), p.type_at(s.end, b)):
+                if compatible(p.type_at(s.end - 1, a), p.type_at(s.end - 1, b)):
                     swapped = _renamed(span, {a: b, b: a})
                     yield ("exchange", s.start, end, swapped)
                     following = statements(p, s.parent)
@@ -273,15 +278,25 @@ def wholesale(p: Program, s: Node):
                 if p.text(x) != p.text(y):
                     yield ("exchange", x.start, y.end, p.text(y) + p.code[x.end:y.start] + p.text(x))
         literals: dict[str, list[Node]] = {}
+        truths = [node for node in p.inside(s) if node.role in ("true", "false")]
         for node in p.inside(s):
             if node.role in ("string", "number", "none"):
                 literals.setdefault(p.text(node), []).append(node)
-        for text, nodes in literals.items():
-            if 1 < len(nodes) <= 6 and nodes[-1].end - nodes[0].start < 2000:
-                kind = p.guess(nodes[0])
+        many = [(nodes, p.guess(nodes[0])) for nodes in literals.values() if nodes[-1].end - nodes[0].start < 2000]
+        for nodes, kind in many:
+            if 1 < len(nodes) <= 6:
                 for other in dict.fromkeys([*p.table.defaults.get(kind, ()), *p.constants(s)[kind == "str"]]):
-                    if other != text:
-                        yield ("replace-all", nodes[0].start, nodes[-1].end, _substituted(p, nodes, other))
+                    if other != p.text(nodes[0]):
+                        yield ("replace-all", *_substituted(p, nodes, {p.text(nodes[0]): other}))
+        for i, (nodes, kind) in enumerate(many[:8]):
+            for others, other_kind in many[i + 1:8]:
+                a, b = p.text(nodes[0]), p.text(others[0])
+                if kind == other_kind:
+                    both = sorted([*nodes, *others], key=lambda node: node.start)
+                    yield ("exchange", *_substituted(p, both, {a: b, b: a}))
+        if 1 < len(truths) <= 6:
+            flip = {p.table.true: p.table.false, p.table.false: p.table.true}
+            yield ("replace-all", *_substituted(p, truths, flip))
 
 
 def _renamed(text: str, names: dict[str, str]) -> str:
@@ -290,9 +305,10 @@ def _renamed(text: str, names: dict[str, str]) -> str:
     return strings.sub(lambda match: names.get(match[0], match[0]), text)
 
 
-def _substituted(p: Program, nodes: list[Node], text: str) -> str:
+def _substituted(p: Program, nodes: list[Node], texts: dict[str, str]) -> tuple[int, int, str]:
+    """The span from the first to the last node, each node's text replaced."""
     parts, at = [], nodes[0].start
     for node in nodes:
-        parts += [p.code[at:node.start], text]
+        parts += [p.code[at:node.start], texts.get(p.text(node), p.text(node))]
         at = node.end
-    return "".join(parts)
+    return nodes[0].start, at, "".join(parts)
