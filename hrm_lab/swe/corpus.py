@@ -40,7 +40,7 @@ PACKAGES = {  # name -> regular expression on paths below the root of the archiv
 LINES = (3, 80)  # of a function
 TOKENS = (20, 600)
 PER_PACKAGE = 6000  # functions of one package and language, so that none is most of a corpus
-FILE_BYTES = 500_000
+FILE_BYTES = 1_000_000
 GRAM = 8
 SAMPLED = 4  # one 8-gram of so many is remembered
 OVERLAP = 0.5
@@ -63,10 +63,9 @@ class Snippet:
 
 
 def minified(text: str) -> bool:
-    """Whether a file was made for machines: long lines, or a mark of its generator near the top."""
-    lines = text.split("\n")
-    return (max(map(len, lines)) > 400 or sum(map(len, lines)) > 70 * len(lines)
-            or bool(GENERATED.search(text[:2000])))
+    """Whether a file was made for machines: a tenth of it in very long lines, or a mark of its generator at the top."""
+    long = sum(len(line) for line in text.split("\n") if len(line) > 300)
+    return 10 * long > len(text) or bool(GENERATED.search(text[:2000]))
 
 
 def archive(path: Path, wanted: str, endings: tuple[str, ...], dropped: Counter) -> Iterator[tuple[str, str]]:
@@ -85,14 +84,14 @@ def archive(path: Path, wanted: str, endings: tuple[str, ...], dropped: Counter)
 
 
 def cut_out(text: str, language: str, dropped: Counter) -> Iterator[tuple[str, str]]:
-    """(dotted name, text) of the outermost functions of a file that the grammar reads without an error."""
+    """(dotted name, text) of the functions of a file that the grammar reads without an error: the outermost ones that
+    are not too long."""
     bad, end = [(node.start_point[0], node.end_point[0]) for node in errors(tree(text, language))], -1
     for function in functions(text, language):
         if function.start < end:  # inside the one before
             continue
-        end = function.end
         begin = text.rfind("\n", 0, function.start) + 1
-        found = text[begin if not text[begin:function.start].strip() else function.start:end]
+        found = text[begin if not text[begin:function.start].strip() else function.start:function.end]
         first = text.count("\n", 0, function.start)
         lines, tokens = found.count("\n") + 1, len(normalise(found, language).split())
         if any(start <= first + lines - 1 and first <= stop for start, stop in bad):
@@ -100,6 +99,7 @@ def cut_out(text: str, language: str, dropped: Counter) -> Iterator[tuple[str, s
         elif not LINES[0] <= lines <= LINES[1] or not TOKENS[0] <= tokens <= TOKENS[1]:
             dropped["functions: too short or too long"] += 1
         else:
+            end = function.end
             yield function.name, found
 
 
