@@ -96,7 +96,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=Path, help="HumanEvalPack rows in JSONL (default: one built-in row)")
     parser.add_argument("--limit", type=int, default=0, help="rows used (default: all)")
-    parser.add_argument("--candidates", type=int, default=200, help="for each row")
+    parser.add_argument("--candidates", type=int, default=300, help="for each row")
     parser.add_argument("--mix", default="0.1,0.87,0.03", help="shares of right, wrong and looping candidates")
     parser.add_argument("--fuel-factor", type=int, default=20)
     parser.add_argument("--pytest", type=int, default=5, help="candidates that are also run by pytest")

@@ -127,11 +127,12 @@ class Server:
         self.end()
 
     def begin(self):
-        self.process = jail.start([sys.executable, "-s", "-P", "-B", str(WORKER)], server=True,
+        self.process = jail.start([sys.executable, "-S", "-s", "-P", "-B", str(WORKER)], server=True,
                                   readable=[WORKER.parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                  stderr=subprocess.DEVNULL)
+                                  stderr=subprocess.DEVNULL)  # -S: `site` makes every fork dearer; see "path"
         folders = [self.process.scratch] if self.process.scratch else [jail.SCRATCH, "/tmp", "/dev/shm"]
         send(self.process.stdin, {"limits": asdict(self.limits), "folders": folders, "prelude": self.prelude,
+                                  "path": [path for path in sys.path if path.endswith("-packages")],
                                   **self.suite.orders()})
         ready = self.reply()
         if ready is None or "error" in ready:

@@ -240,6 +240,7 @@ def names_of(code: types.CodeType) -> set[str]:
 
 def load(orders: dict) -> dict:
     """Compile the tests and import what they import: the state from which every child starts."""
+    sys.path += orders["path"]
     names = {"__name__": "prelude"}
     exec(compile(orders["prelude"], "prelude.py", "exec", dont_inherit=True), names)
     suite = {key: orders[key] for key in ("module", "aliases")}

@@ -1,6 +1,8 @@
 """Verdicts: tests taken apart, tiers, fuel that does not depend on the machine, confirmation by pytest."""
 
 import ast
+import json
+import os
 import subprocess
 import sys
 
@@ -232,3 +234,11 @@ def test_the_result_does_not_depend_on_the_hash_seed():
     found = {subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
                             capture_output=True, text=True, check=True).stdout for seed in ("1", "2")}
     assert len(found) == 1
+
+
+def test_the_benchmark_ends_with_its_numbers():
+    done = subprocess.run([sys.executable, "benchmarks/sandbox.py", "--candidates", "20", "--pytest", "1"], cwd=ROOT,
+                          capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["n"] == 20 == sum(found["outcomes"].values()) and found["jail"] and found["pytest_n"] == 1
+    assert found["ratio"] == pytest.approx(found["pytest_subprocess_cpu_seconds"] * found["candidates_per_cpu_second"])
