@@ -46,7 +46,6 @@ PACKAGES = {package.name: package for package in (
     Package("itsdangerous", "src/itsdangerous/", ("tests",), "test", "src"),
     Package("rfc3986", "src/rfc3986/", ("tests",), "test", "src"),
     Package("unidiff", "unidiff/", ("tests",), "test"),
-    Package("hpack", "src/hpack/", ("tests",), "test", "src"),
     Package("webcolors", "src/webcolors/", ("tests",), "test", "src"),
 )}
 
