@@ -36,7 +36,6 @@ PACKAGES = {package.name: package for package in (
     Package("xmltodict", "xmltodict", ("tests",), "train"),
     Package("voluptuous", "voluptuous/", ("voluptuous/tests/tests.py",), "train"),
     Package("isodate", "src/isodate/", ("tests",), "train", "src"),
-    Package("mistune", "src/mistune/", ("tests",), "train", "src"),
     Package("pyrsistent", "pyrsistent/", ("tests/*_test.py",), "train"),
     Package("h11", "h11/", ("h11/tests",), "train"),
     Package("hyperframe", "src/hyperframe/", ("tests",), "valid", "src"),
@@ -46,7 +45,6 @@ PACKAGES = {package.name: package for package in (
     Package("itsdangerous", "src/itsdangerous/", ("tests",), "test", "src"),
     Package("rfc3986", "src/rfc3986/", ("tests",), "test", "src"),
     Package("unidiff", "unidiff/", ("tests",), "test"),
-    Package("hpack", "src/hpack/", ("tests",), "test", "src"),
     Package("webcolors", "src/webcolors/", ("tests",), "test", "src"),
 )}
 
