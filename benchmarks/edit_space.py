@@ -16,11 +16,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from hrm_lab.swe.sandbox import Server
-
 from hrm_lab.metrics import format_score, proportion
 from hrm_lab.swe.edits import Edit, Text, apply, candidates
 from hrm_lab.swe.languages import lex, valid
+from hrm_lab.swe.sandbox import Server
 
 
 def nearest(code: str, gold: str, edits: list, language: str) -> list:

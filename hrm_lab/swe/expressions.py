@@ -233,11 +233,12 @@ def names(p: Program, e: Node):
         for other in p.names(e.start, kind):
             if other != text:
                 yield ("name", *at, other)
-        if e.parent.role not in ("attribute", "subscript", "call", "unary") and kind in ("num", "any"):
-            if kind == "num" or e.parent.role in ("binary", "args", "return", "augassign"):
-                yield from (("name-to-constant", *at, other) for other in ("0", "1"))
-                yield from (("name-to-constant", *at, other) for other in p.constants(p.function(e))[0] if other not
-                        in "01")
+        plain = e.parent.role not in ("attribute", "subscript", "call", "unary")
+        used = e.parent.role in ("binary", "args", "return", "augassign")
+        if plain and (kind == "num" or kind == "any" and used):
+            yield from (("name-to-constant", *at, other) for other in ("0", "1"))
+            yield from (("name-to-constant", *at, other) for other in p.constants(p.function(e))[0]
+                        if other not in "01")
         if kind in ("str", "any") and e.parent.role in ("binary", "args"):
             yield from (("name-to-constant", *at, other) for other in p.constants(p.function(e))[1][:5])
         for other in p.calls:

@@ -100,10 +100,10 @@ def _results(p: Program, function: Node, point: int) -> list[str]:
     """What a new return may give back: what others return, then names and literals."""
     t, found, kinds = p.table, {}, set()
     for node in function.walk():
-        if node.role == "return" and p.function(node) is function:
-            if node.parts and len(text := p.text(node.parts[0])) <= 30 and p.visible(node.parts[0], point):
-                found[text] = None
-                kinds.add(p.guess(node.parts[0]))
+        value = node.parts[0] if node.role == "return" and node.parts and p.function(node) is function else None
+        if value is not None and len(text := p.text(value)) <= 30 and p.visible(value, point):
+            found[text] = None
+            kinds.add(p.guess(value))
     kind = next(iter(kinds)) if len(kinds) == 1 else "any"
     literals = [t.true, t.false] if kind in ("bool", "any") else []
     literals += [literal for k, group in t.defaults.items() if k == kind for literal in group[:3]]
@@ -116,11 +116,12 @@ def _statements(p: Program, function: Node) -> list[tuple[str, Node]]:
     """The simple statements of a function, each once."""
     found = {}
     for node in function.walk():
-        if node.role in ("exprstmt", "update", "assign", "jump", "augassign") and node.parent.role == "block" and len(
-                p.text(node)) < 100 \
-                and "\n" not in p.text(node) and node not in p.skipped and p.text(node) != "pass":
-            if not (node.parts and node.parts[0].role == "string"):
-                found.setdefault(p.text(node), node)
+        text = p.text(node)
+        simple = node.role in ("exprstmt", "update", "assign", "jump", "augassign") and node.parent.role == "block"
+        docstring = bool(node.parts) and node.parts[0].role == "string"
+        short = len(text) < 100 and "\n" not in text and text != "pass"
+        if simple and short and not docstring and node not in p.skipped:
+            found.setdefault(text, node)
     return list(found.items())[:24]
 
 

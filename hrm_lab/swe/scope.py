@@ -253,9 +253,9 @@ class Program:
     def _names(self, start: int) -> tuple[tuple[str, str], ...]:
         found = {}
         for name, at, scope in self.bindings:
-            if scope.start <= start < scope.end and (at < start or scope.role == "comprehension") and name not in found:
-                if name not in ("self", "cls", "this", "_"):
-                    found[name] = self.types.get((self._function_at(at), name), "any")
+            bound = scope.start <= start < scope.end and (at < start or scope.role == "comprehension")
+            if bound and name not in found and name not in ("self", "cls", "this", "_"):
+                found[name] = self.types.get((self._function_at(at), name), "any")
         return tuple(found.items())
 
     @kept
