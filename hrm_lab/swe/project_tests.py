@@ -29,11 +29,11 @@ from .sandbox_worker import receive, send
 
 WORKER = Path(__file__).with_name("project_worker.py")
 MARKS = ("pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg", "conftest.py", ".git")
-SKIPPED = {"__pycache__", ".git", ".hg", ".tox", ".nox", ".venv", "venv", "node_modules", ".pytest_cache", ".mypy_cache",
-           ".ruff_cache", ".ipynb_checkpoints"}
+SKIPPED = {"__pycache__", ".git", ".hg", ".tox", ".nox", ".venv", "venv", "node_modules", ".pytest_cache",
+           ".mypy_cache", ".ruff_cache", ".ipynb_checkpoints"}
 MOST_FILES, MOST_BYTES = 3000, 100 << 20  # of a project that are copied, the nearest to PROGRAM and TESTS first
 FIRST = Limits(cpu_seconds=30, wall_seconds=90, memory_mb=1024, processes=64, open_files=256, fuel=5_000_000)
-FUEL, CPU, WALL = 500_000, 3.0, 10.0  # a candidate's least limits: fuel of each test; seconds of all
+FUEL, CPU, WALL = 200_000, 3.0, 10.0  # a candidate's least limits: fuel of each test; seconds of all
 SLOWER = 10  # times the fuel of the program as it is, and three times its seconds, that a candidate may use
 
 
@@ -61,8 +61,7 @@ class Project:
         while (root / "__init__.py").exists():
             root = root.parent
         marked = (folder for folder in (root, *root.parents) if any((folder / mark).exists() for mark in MARKS))
-        home = Path.home()
-        found = next(marked, root)
+        found, home = next(marked, root), Path.home()
         return cls(root if found in (home, *home.parents) else found, program, tests)
 
     def path_in(self, copy: str, path: Path) -> str:
@@ -147,13 +146,10 @@ class Said:
     def of(cls, text: str, nonce: str) -> "Said":
         tests, collection, lines, ticks, imports, status, modules, forged = {}, {}, {}, {}, 0, None, (), False
         for line in text.split("\n")[:-1]:
-            try:
-                bearer, what, *rest = json.loads(line)
-            except ValueError:
-                bearer = what = None
-            if bearer != nonce:
+            if not line.startswith(f'["{nonce}", '):
                 forged = True
                 break
+            _, what, *rest = json.loads(line)
             if what == "test":
                 name, outcome, message, ticks[name], ran = rest
                 tests[name] = (outcome, message)
@@ -251,6 +247,7 @@ class ProjectServer:
                               wall_seconds=max(WALL, wall if hangs else 5 * wall))
 
     def refuse(self, said: Said, end: str, output: str):
+        """Raise ValueError for tests that say nothing of the program."""
         name, tests = self.project.program.name, self.project.tests
         if not said.tests and not said.collection and said.status is not None:
             if self.mode == "whole" and name in output:
@@ -337,9 +334,10 @@ def confirm(project: Project, program: str, names: tuple[str, ...], limits: Limi
         told.write(json.dumps(orders | {"limits": asdict(limits), "nonce": nonce, "result": result.fileno()}).encode())
         told.seek(0)
         wider = replace(limits, cpu_seconds=limits.cpu_seconds + PYTEST_CPU)
-        code, end, out, err, seconds = outcome_of([sys.executable, "-s", "-P", "-B", str(WORKER), str(told.fileno())], {},
-                                                  wider, cwd=folder, readable=[WORKER.parent, project.root],
-                                                  writable=[folder], pass_fds=(told.fileno(), result.fileno()))
+        command = [sys.executable, "-s", "-P", "-B", str(WORKER), str(told.fileno())]
+        code, end, out, err, seconds = outcome_of(command, {}, wider, cwd=folder, writable=[folder],
+                                                  readable=[WORKER.parent, project.root],
+                                                  pass_fds=(told.fileno(), result.fileno()))
         result.seek(0)
         said = Said.of(result.read().decode("utf-8", "replace"), nonce)
     finally:

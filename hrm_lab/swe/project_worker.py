@@ -1,13 +1,14 @@
 """The process inside the jail: pytest is started once, then a child forks for every candidate and goes on as pytest.
 
-A script that imports the standard library, pytest and its neighbours; project_tests.py starts and feeds it. Unusual: the
-fork happens inside pytest's own run, after its configuration and before it collects, so that each child collects and
-runs the user's tests with pytest's own code: fixtures, parametrize, conftest, classes, files beside the tests. Whatever
-imports the program's file, under any name, gets the candidate, which is also on disk for those who open it. If the
-configuration itself imports the program (a conftest.py does), the fork comes before it ("whole").
-"fresh" has no fork, no fuel and no replaced import: an ordinary pytest run of the files on disk, which alone is final.
+A script that imports the standard library, pytest and its neighbours; project_tests.py starts and feeds it. Unusual:
+the fork happens inside pytest's own run, after its configuration and before it collects, so that each child collects
+and runs the user's tests with pytest's own code: fixtures, parametrize, conftest, classes, files beside the tests.
+Whatever imports the program's file, under any name, gets the candidate, which is also on disk for those who open it.
+If the configuration itself imports the program (a conftest.py does), the fork comes before it ("whole").
+"fresh" has no fork, no fuel and no replaced import: an ordinary pytest run of files on disk, which alone is final.
+Modules from outside the project that the first child imported are imported once, in the parent, for all others.
 
-Every line that a child reports bears a nonce: [nonce, test, outcome, message, fuel used, lines of the program that ran].
+Every line of a report bears a nonce: [nonce, "test", id, outcome, message, fuel used, lines of the program that ran].
 """
 
 import ast
@@ -175,7 +176,7 @@ class Worker:
         os.closerange(3, result)
         os.closerange(result + 1, 256)
         limits = job["limits"]
-        self.fuel, self.left, self.tracing = limits["fuel"], 3 * limits["fuel"], job["trace"]
+        self.fuel, self.left, self.tracing = limits["fuel"], 1.5 * limits["fuel"], job["trace"]
         jail_init.set_limits(limits, self.others)
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_PROF, limits["cpu_seconds"])
@@ -194,8 +195,8 @@ class Worker:
         self.report = report
 
     def refill(self):
-        """A tank for the next test; all tests together have three times as much."""
-        self.tank = fuel_points.Tank(max(1, min(self.fuel, self.left)))
+        """A tank for the next test; those after one that emptied it share half as much."""
+        self.tank = fuel_points.Tank(int(max(1, min(self.fuel, self.left))))
         builtins.__tick__ = self.tank.tick
 
     def look(self):
@@ -251,8 +252,8 @@ class Worker:
             lines, used = None, 0
             if self.orders["mode"] != "fresh":
                 lines, used = self.seen(), self.tank.used()
-                self.left -= used
                 if self.tank.empty():
+                    self.left -= used
                     self.outcome, self.message = "fuel", "out of fuel"
             self.report("test", item.nodeid, self.outcome or "error", self.message, used, lines)
 

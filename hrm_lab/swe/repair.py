@@ -10,7 +10,7 @@ import io
 import time
 import tokenize
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hrm_lab.files import write_atomic
@@ -85,7 +85,8 @@ class Report:
         if not failed:
             return "\n".join([*lines, f"nothing to repair: {total} of {total} tests pass"])
         lines += [f"before: {total - len(failed)} of {total} tests pass; failing:"]
-        lines += [f"  {name}  {self.evidence.messages.get(name, '') or self.tests_before[name]}" for name in failed[:10]]
+        said = self.tests_before | self.evidence.messages
+        lines += [f"  {name}  {said[name]}" for name in failed[:10]]
         lines += [f"  and {len(failed) - 10} more"] * (len(failed) > 10)
         spent = f"{self.executions} executions of the tests, {self.seconds:.1f} s, jail: {self.jail}"
         if not self.resolved:
