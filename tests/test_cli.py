@@ -44,7 +44,8 @@ def test_json_and_write(project, capsys):
 
 
 def test_no_patch_is_exit_code_1(project, capsys):
-    (project / "test_double.py").write_text("import double\n\ndef test_never():\n    double.double(1)\n    assert False\n")
+    (project / "test_double.py").write_text("import double\n\ndef test_never():\n    double.double(1)\n"
+                                            "    assert False\n")
     assert run(project, "--budget", "3", "--json", "--write") == 1
     answer = json.loads(capsys.readouterr().out)
     assert (answer["resolved"], answer["executions"], answer["patch"]) == (False, 3, "")
