@@ -171,9 +171,10 @@ def constants(p: Program, e: Node):
     t, text, at = p.table, p.text(e), (e.start, e.end)
     numbers, strings = p.constants(p.function(e))
     if e.role == "number":
-        near = [str(int(text) + step) for step in (1, -1, 2, -2)] if INTEGER.fullmatch(text) and text.isascii() else \
+        whole = INTEGER.fullmatch(text) and text.isascii()
+        near = [str(int(text) + step) for step in (1, -1, 2, -2)] if whole else \
             [text + "0", "0" + text] if text.startswith(".") else []
-        if near and int(text) >= 10:
+        if whole and int(text) >= 10:
             near += [text[:-1], text + "0", str(int(text) * 2), str(int(text) // 2)]
         for other in dict.fromkeys([*near, "0", "1", "2", "-1", "10", *numbers, *t.defaults["num"][4:]]):
             if other != text:

@@ -93,6 +93,7 @@ def build_package(package: Package, root: Path, out: Path, quota: int, seed: int
         if len(kept) >= quota or state["next"] > last + DRY:
             return state | {"kept": len(kept)}
         start, counts = _cpu(), Counter(state["counts"])
+        parent = os.getppid()  # a worker whose build was killed stops at once
         have = {instance.instance_id for instance in written}
         taken = {}  # (file, name) -> changes of the kept bugs
         for instance in kept:
@@ -103,7 +104,7 @@ def build_package(package: Package, root: Path, out: Path, quota: int, seed: int
         with PackageServer(package, root, limits=LIMITS, profile=found) as server:
             targets = [f for f in functions(package, root) if (f.file, f.name) not in dropped
                        and drawing.fits(f) and server.swappable(f)]
-            while targets and count < quota and number <= last + DRY:
+            while targets and os.getppid() == parent and count < quota and number <= last + DRY:
                 new, why = _attempt(server, targets, number, seed, version, taken, gold, texts)
                 counts[why] += 1
                 if new:
