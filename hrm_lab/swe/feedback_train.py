@@ -30,7 +30,7 @@ from .evidence import Evidence, of
 from .feedback import CLASSES, RELATIONS, Feedback, Seen, State, classify
 from .inject import inject
 from .jail import Limits
-from .packages import PACKAGES, checkout
+from .package_table import PACKAGES, checkout
 
 QUIET = ("math", "re", "string", "itertools", "functools", "collections", "operator", "bisect", "heapq")
 POOL = ("0", "1", "2", "3", "5", "7", "10", "12", "-1", "-4", "0.5", "2.0", "''", "'a'", "'abc'", "'Hello World'",

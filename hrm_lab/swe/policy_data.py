@@ -29,7 +29,7 @@ from hrm_lab.swe.edits import Edit, parses, proposals, sites
 from hrm_lab.swe.features import features
 from hrm_lab.swe.inject import inject
 from hrm_lab.swe.languages import lex
-from hrm_lab.swe.packages import PACKAGES, Function, checkout, functions
+from hrm_lab.swe.package_table import PACKAGES, Function, checkout, functions
 from hrm_lab.swe.reading import Reading
 from hrm_lab.swe.scope import program
 
