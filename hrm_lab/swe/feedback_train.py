@@ -28,7 +28,7 @@ from . import sandbox
 from .edits import Edit, apply, candidates
 from .evidence import Evidence, of
 from .feedback import CLASSES, RELATIONS, Feedback, Seen, State, classify
-from .inject import inject
+from .inject import Bug, inject
 from .jail import Limits
 from .packages import PACKAGES, checkout
 
@@ -41,7 +41,7 @@ LINES = (4, 40)  # of a program
 HELPERS = 4  # statements of its module that a function may need
 BANNED = frozenset(("open", "exec", "eval", "input", "print", "exit", "quit", "globals", "locals", "__import__", "vars",
                     "breakpoint", "help"))
-MOST = 1000  # candidates of a program
+MOST = 240  # candidates of a program that are run, the repair among them
 LIMITS = Limits(cpu_seconds=0.3, fuel=20_000)
 
 
@@ -171,7 +171,7 @@ def tasks(split: str, cache: Path, n: int, seed: int = 0, per_function: int = 3)
             if bug is None:
                 break
             shown = known[:2] + rng.sample(known[2:], min(len(known) - 2, rng.choice((0, 1, 2, 4, 6))))
-            task = table(f"{name}/{made}", bug.code, "\n".join(shown))
+            task = table(f"{name}/{made}", bug, "\n".join(shown), rng)
             if task and any(one.resolved for one in task.seen):
                 made += 1
                 yield task
@@ -179,16 +179,17 @@ def tasks(split: str, cache: Path, n: int, seed: int = 0, per_function: int = 3)
                 return
 
 
-def table(name: str, program: str, tests: str) -> Task | None:
-    """Run every candidate; None if no test fails, or there are too many candidates."""
+def table(name: str, bug: Bug, tests: str, rng: random.Random) -> Task | None:
+    """Run the repair and other candidates, MOST in all, drawn evenly; None if no test fails."""
+    program = bug.code
     with sandbox.Server(tests, limits=LIMITS) as server:
         result = server.run(program, trace=True)
         before = Seen.of(result)
         if before.resolved:
             return None
-        edits = candidates(program)
-        if len(edits) > MOST:
-            return None
+        others = [edit for edit in candidates(program) if edit != bug.repair]
+        edits = [bug.repair, *rng.sample(others, min(len(others), MOST - 1))]
+        edits.sort(key=lambda edit: (edit.start, edit.end))
         seen = [Seen.of(one) for one in server.run_many(apply(program, edit) for edit in edits)]
     return Task(name, program, tests, edits, before, seen, of(program, result))
 
