@@ -119,9 +119,10 @@ class State:
         span = (self.start == start) & (self.end == end)
         inner, outer = (self.start >= start) & (self.end <= end), (self.start <= start) & (self.end >= end)
         nested, same = (inner | outer) & ~span, self.line == line
-        near = (abs(self.line - line) <= 2) & ~same
+        outside = ~same & ~nested
+        near = (abs(self.line - line) <= 2) & outside
         kind = self.kind == self.kind[tried]
-        return np.stack([span, nested, same & ~span & ~nested, near, ~same & ~near, same & kind & ~span, kind & ~same,
+        return np.stack([span, nested, same & ~span & ~nested, near, outside & ~near, same & kind & ~span, kind & ~same,
                          (self.text == self.text[tried]) & ~span, span & kind])
 
     def observe(self, tried: int, outcome: int):

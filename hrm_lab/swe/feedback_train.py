@@ -42,6 +42,7 @@ HELPERS = 4  # statements of its module that a function may need
 BANNED = frozenset(("open", "exec", "eval", "input", "print", "exit", "quit", "globals", "locals", "__import__", "vars",
                     "breakpoint", "help"))
 MOST = 240  # candidates of a program that are run, the repair among them
+L2 = 0.01  # of the weights; chosen on the valid split
 LIMITS = Limits(cpu_seconds=0.3, fuel=20_000)
 
 
@@ -222,21 +223,21 @@ def points(task: Task, prior: np.ndarray, feedback: Feedback | None, rng: np.ran
         state.observe(chosen, kinds[chosen])
 
 
-def fit(given: list[tuple], l2: float = 1e-3, iterations: int = 60) -> Feedback:
+def fit(given: list[tuple], l2: float = L2, iterations: int = 60) -> Feedback:
     """The map that makes those that pass most probable; `given` as from `points`."""
-    width = len(RELATIONS) * len(CLASSES)
-    weights = torch.zeros(width, requires_grad=True)
-    trust = torch.ones((), requires_grad=True)
-    data = [(torch.from_numpy(features), torch.from_numpy(prior).float(), torch.from_numpy(good))
-            for features, prior, good in given]
+    width, n = len(RELATIONS) * len(CLASSES), max(len(prior) for _, prior, _ in given)
+    features, prior = torch.zeros(len(given), n, width), torch.full((len(given), n), -1e9)
+    bad = torch.full((len(given), n), -1e9)  # added to keep those that pass
+    for row, (f, p, good) in enumerate(given):
+        features[row, :len(p)], prior[row, :len(p)] = torch.from_numpy(f), torch.from_numpy(p).float()
+        bad[row, :len(p)][torch.from_numpy(good)] = 0
+    weights, trust = torch.zeros(width, requires_grad=True), torch.ones((), requires_grad=True)
     optimiser = torch.optim.LBFGS([weights, trust], max_iter=iterations, line_search_fn="strong_wolfe")
 
     def loss():
         optimiser.zero_grad()
-        total = l2 * (weights ** 2).sum() * 1.0
-        for features, prior, good in data:
-            scores = trust * prior + features @ weights
-            total = total + (scores.logsumexp(0) - scores[good].logsumexp(0)) / len(data)
+        scores = trust * prior + features @ weights
+        total = (scores.logsumexp(1) - (scores + bad).logsumexp(1)).mean() + l2 * (weights ** 2).sum()
         total.backward()
         return total
 
