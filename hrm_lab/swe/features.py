@@ -20,11 +20,12 @@ LOOPS = frozenset({"for", "while", "comprehension"})
 
 
 def features(program: str | Reading, edits: list[Edit], evidence=None, language: str = "python",
-             rows: Sequence[int] | None = None) -> np.ndarray:
+             rows: Sequence[int] | None = None, share: float = 1.0) -> np.ndarray:
     """(n_edits, WIDTH) uint16; 0 fills the rest of a row.
 
     evidence: of hrm_lab.swe.evidence, or None; program: its text, or a `Reading` that has seen the evidence; rows: the
-    edits that are wanted, all by default (the others still count as neighbours).
+    edits that are wanted, all by default (the others still count as neighbours); share: of the candidates, that `edits`
+    holds.
     """
     r = program if isinstance(program, Reading) else Reading(program, language, evidence)
     rows = range(len(edits)) if rows is None else rows
@@ -38,7 +39,8 @@ def features(program: str | Reading, edits: list[Edit], evidence=None, language:
         edit, (i, j, new) = edits[n], changes[n]
         key = edit.kind, i, j
         if key not in places:
-            crowd = [f"many|{edit.kind}|{log_bucket(of_kind[edit.kind])}", f"many|{log_bucket(of_kind[edit.kind])}",
+            many = log_bucket(round(of_kind[edit.kind] / share))
+            crowd = [f"many|{edit.kind}|{many}", f"many|{many}",
                      f"here|{edit.kind}|{log_bucket(of_place[key])}", f"here|{log_bucket(of_place[key])}",
                      f"at|{log_bucket(at_place[i, j])}"]
             places[key] = _hashes(crowd + _place(r, edit.kind, i, j))

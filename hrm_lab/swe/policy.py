@@ -105,9 +105,11 @@ class Policy(nn.Module):
         """plan (B, N), text (B, N), value (B, N) and halt (B,) logits of the states, fp32."""
         span, kinds = batch["span"], self.kinds(batch["kind"]).to(z_H.dtype)
         kind_H, kind_L = kinds.chunk(2, -1)
-        plan = kind_H + around(self.places(z_H), span)
+        inside = batch["mask"][:, 0, 0] == 0  # (B, T)
+        last = inside.sum(-1, keepdim=True) - 1
+        plan = kind_H + around(self.places(z_H), span, last)
         words, *names = self.words(z_L).split([3 * self.config.hidden, self.config.hidden, self.config.hidden], -1)
-        text = kind_L + around(words, span)
+        text = kind_L + around(words, span, last)
         for k in range(2):
             at = batch["pointer"][..., k]
             text = text + torch.where(at[..., None] > 0, pick(names[k], at), 0)
@@ -115,7 +117,7 @@ class Policy(nn.Module):
         text = F.silu(text)
         text = F.silu(self.deeper(text)) + text
         what = self.what(text).float()
-        inside = (batch["mask"][:, 0, 0] == 0).to(z_H.dtype)[..., None]
+        inside = inside.to(z_H.dtype)[..., None]
         pooled = (z_H * inside).sum(1) / inside.sum(1)
         where, halt = self.where(F.silu(plan)).float(), self.q_head(pooled).float()
         return where[..., 0], what[..., 0], what[..., 1], halt[..., 0]
@@ -174,13 +176,13 @@ def pick(x: Tensor, at: Tensor) -> Tensor:
     return x.gather(1, at[..., None].expand(-1, -1, x.shape[-1]))
 
 
-def around(x: Tensor, span: Tensor) -> Tensor:
-    """x (B, T, 3 D), span (B, N, 2) -> (B, N, D): mean of the first part over the span + the parts before and after."""
+def around(x: Tensor, span: Tensor, last: Tensor) -> Tensor:
+    """x (B, T, 3 D), span (B, N, 2), last token (B, 1) -> (B, N, D): span mean + before + after."""
     inside, before, after = x.chunk(3, -1)
     sums = F.pad(inside.float().cumsum(1), (0, 0, 1, 0))  # (B, T + 1, D)
     low, high = span.unbind(-1)
     mean = (pick(sums, high) - pick(sums, low)) / (high - low).clamp(min=1)[..., None]
-    return mean.to(x.dtype) + pick(before, low - 1) + pick(after, high.clamp(max=x.shape[1] - 1))
+    return mean.to(x.dtype) + pick(before, low - 1) + pick(after, high.minimum(last))
 
 
 def collate(examples: list[Example], device: torch.device | str = "cpu") -> dict[str, Tensor]:

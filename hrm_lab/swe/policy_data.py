@@ -12,6 +12,7 @@ import argparse
 import ast
 import io
 import random
+import re
 import sysconfig
 import time
 from collections import Counter
@@ -33,6 +34,7 @@ from hrm_lab.swe.reading import Reading
 from hrm_lab.swe.scope import program
 
 RIVALS = 159
+SITES = 0.35
 LINES = (4, 28)
 TOKENS = (20, 120)  # the size of program that is repaired most; the rest takes long to enumerate
 FIELDS = ("tokens", "span", "kind", "added", "pointer", "wide", "weight")
@@ -71,6 +73,7 @@ def pool(split: str, cache: Path) -> list[str]:
     for package in PACKAGES.values():
         if package.split == split:
             found += [enumerable(f.text) for f in functions(package, checkout(package.name, cache)) if fits(f)]
+    found = [text for text in found if not re.search(r"(?<!\d)\.\d", text)]  # .5 is a number that edits do not know
     return [text for text in dict.fromkeys(found) if LINES[0] <= text.count("\n") + 1 <= LINES[1]
             and TOKENS[0] <= len(lex(text, "python")) <= TOKENS[1]]
 
@@ -130,17 +133,18 @@ def example(code: str, edits: list[Edit], evidence, rng: random.Random, language
             rows.append(n)
         if len(rows) > rivals:
             break
-    weight = np.full(len(rows), np.log((len(edits) - 1) / tried), np.float32)
+    weight = np.full(len(rows), np.log((len(edits) - 1) / tried / SITES), np.float32)
     weight[0] = 0
-    return Example(reading.token_ids(), wide=features(reading, edits, rows=rows), weight=weight,
+    return Example(reading.token_ids(), wide=features(reading, edits, rows=rows, share=SITES), weight=weight,
                    **reading.edit_ids([edits[n] for n in rows]))
 
 
-def proposed(code: str, reading: Reading, repair: Edit, language: str = "python") -> list[Edit]:
-    """What `candidates` would list, unchecked and so ten times faster; the repair first, each change once."""
+def proposed(code: str, reading: Reading, repair: Edit, rng: random.Random, language: str = "python") -> list[Edit]:
+    """What `candidates` would list at a share `SITES` of its places, unchecked; the repair first, each change once."""
     p, (i, j, new) = program(code, language), reading.added(repair)
     seen, found = {(i, j, tuple(new)) if (i, j, new) != (i, i, []) else repair}, [repair]
-    for node in sorted(sites(p, 0, len(code)), key=lambda node: node.end - node.start):
+    nodes = [node for node in sites(p, 0, len(code)) if rng.random() < SITES]
+    for node in sorted(nodes, key=lambda node: node.end - node.start):
         for proposal in proposals(p, node):
             edit = Edit(*proposal)
             i, j, new = reading.added(edit)
@@ -156,7 +160,7 @@ def drawn(text: str, rng: random.Random) -> tuple[str, list[Edit]] | None:
     bug = inject(text, rng)
     if bug is None:
         return None
-    edits = proposed(bug.code, Reading(bug.code), bug.repair)
+    edits = proposed(bug.code, Reading(bug.code), bug.repair, rng)
     return (bug.code, edits) if len(edits) >= 20 else None
 
 

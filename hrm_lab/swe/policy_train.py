@@ -34,7 +34,7 @@ class PolicyTraining:
     """One run. `seconds`: of wall time; `every`: steps from one evaluation to the next."""
 
     batch: int = 16
-    rate: float = 0.01  # Muon's; the rest learns at a twentieth
+    rate: float = 0.02  # Muon's; the rest learns at a twentieth
     weight_decay: float = 0.05
     warmup: int = 20
     every: int = 25

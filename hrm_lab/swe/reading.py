@@ -20,13 +20,13 @@ from hrm_lab.swe.edits import KINDS, Edit
 from hrm_lab.swe.languages import lex, lexer, root
 
 LIBRARY = """
-    self cls this math sqrt floor ceil deque defaultdict Counter append popleft heappush heappop re group match length
-    push size Math std vec string unwrap clone iter collect push_back begin end charAt slice splice indexOf null
-    undefined nil fmt make const let var fn func mut int float double bool char long public static void new String
-    Integer ArrayList List Map HashMap add get put function auto vector switch case default do enum struct usize i32 i64
-    as_str to_string chars some None Some Ok Err trim concat includes has set keys values"""
-METHODS = (name for kind in (str, list, dict, set) for name in dir(kind) if name[0] != "_")
-WORDS = frozenset({*keyword.kwlist, *dir(builtins), *METHODS, *LIBRARY.split()})
+    self cls this math sqrt floor ceil deque defaultdict Counter popleft heappush heappop Math std vec string
+    unwrap clone iter collect push_back charAt slice splice indexOf null undefined nil fmt make const let var fn
+    func mut int float double bool char long public static void new String Integer ArrayList List Map HashMap
+    function auto vector switch case default do enum struct usize i32 i64 as_str to_string chars some None Some Ok
+    Err trim concat includes"""
+METHODS = frozenset(name for kind in (str, list, dict, set) for name in dir(kind) if name[0] != "_")
+WORDS = frozenset({*keyword.kwlist, *dir(builtins), *LIBRARY.split()})
 KEPT = "\u2026"
 KIND_IDS = {kind: i for i, kind in enumerate(KINDS)}
 BUCKETS = 8192  # rows of the policy's embedding table; row 0 means nothing
@@ -85,7 +85,7 @@ class Reading:
         self.aliases: dict[str, int] = {}  # -> its number, by first appearance
         self.uses = Counter(self.texts)
         for i, text in enumerate(self.texts):
-            if is_name(text) and text not in WORDS:
+            if is_name(text) and text not in WORDS and not (text in METHODS and self._dotted(i)):
                 self.aliases.setdefault(text, len(self.aliases))
                 if self.names.get(text, "var") == "var":
                     self.names[text] = self._binding(i)
@@ -99,9 +99,12 @@ class Reading:
         """1 (not suspect at all) to 6 (the most suspect line); 0 is kept for programs without evidence."""
         return 1 + sum(share > bound for bound in (0.0, 0.3, 0.6, 0.85, 0.999))
 
+    def _dotted(self, i: int) -> bool:
+        return i > 0 and self.texts[i - 1] == "."
+
     def _binding(self, i: int) -> str:
         node, child = self.leaves[i].parent, self.leaves[i]
-        if i and self.texts[i - 1] == ".":
+        if self._dotted(i):
             return "attr"
         while node is not None and node.role != "block":
             if node.role == "params":
@@ -118,7 +121,9 @@ class Reading:
         if text[-1] in "\"'`":
             return "empty" if len(text) <= 2 else "char" if len(text) == 3 else "str"
         if is_name(text):
-            return text if text in WORDS else "attr" if before == "." else self.names.get(text, "new")
+            if text in WORDS or before == "." and text in METHODS:
+                return text
+            return "attr" if before == "." else self.names.get(text, "new")
         if text[0].isdigit() or text[0] == "." and len(text) > 1 and text[1].isdigit():
             return text if text in ("0", "1", "2", "3", "10", "100") else "float" if "." in text else "num"
         return "\n" if text[0] == "\n" else text
