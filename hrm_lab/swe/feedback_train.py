@@ -231,18 +231,18 @@ def fit(given: list[tuple], l2: float = L2, iterations: int = 60) -> Feedback:
     for row, (f, p, good) in enumerate(given):
         features[row, :len(p)], prior[row, :len(p)] = torch.from_numpy(f), torch.from_numpy(p).float()
         bad[row, :len(p)][torch.from_numpy(good)] = 0
-    weights, trust = torch.zeros(width, requires_grad=True), torch.ones((), requires_grad=True)
-    optimiser = torch.optim.LBFGS([weights, trust], max_iter=iterations, line_search_fn="strong_wolfe")
+    weights = torch.zeros(width, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weights], max_iter=iterations, line_search_fn="strong_wolfe")
 
     def loss():
         optimiser.zero_grad()
-        scores = trust * prior + features @ weights
+        scores = prior + features @ weights
         total = (scores.logsumexp(1) - (scores + bad).logsumexp(1)).mean() + l2 * (weights ** 2).sum()
         total.backward()
         return total
 
     optimiser.step(loss)
-    return Feedback(weights.detach().numpy(), 1.0, float(trust.detach()))
+    return Feedback(weights.detach().numpy())
 
 
 def write(path: Path, made: Iterable[Task]) -> int:
