@@ -102,7 +102,8 @@ def validate(policy: Policy, examples: list[Example], c: PolicyTraining, device)
     ranks = np.array(ranks)
     return {"loss": total / len(examples), "log_rank": float(np.log(ranks).mean()),
             "median_rank": float(np.median(ranks)), "n": len(ranks),
-            **{f"in_{k}": float(np.mean(ranks <= k)) for k in (1, 10, 30, 100)}}
+            "exact_match": float(np.mean(ranks <= 1)),
+            **{f"in_{k}": float(np.mean(ranks <= k)) for k in (10, 30, 100)}}
 
 
 def train(config: PolicyConfig, c: PolicyTraining, data: list[Example], valid: list[Example], out: Path,
