@@ -26,6 +26,7 @@ from hrm_lab.swe.feedback import Feedback
 from hrm_lab.swe.humanevalpack import assemble
 from hrm_lab.swe.jail import Limits
 from hrm_lab.swe.orders import KindBalanced, Uniform
+from hrm_lab.swe.probe import probe
 from hrm_lab.swe.sandbox import Result, Server
 from hrm_lab.swe.search import search
 from hrm_lab.swe.split import suite
@@ -94,6 +95,8 @@ class Replay:
         evidence = dict(base["evidence"])
         evidence["suspicion"] = {int(line): value for line, value in evidence["suspicion"].items()}
         self.evidence = Evidence(**evidence)
+        visible = assemble(row, "buggy_solution", "example_test")[1]
+        self.facts = probe(self.program, self.edits, visible, self.evidence)
 
     def __call__(self, program: str) -> Result:
         letters, messages = self.outcomes[program]
@@ -105,12 +108,12 @@ class Replay:
 # ---------------------------------------------------------------- the table
 
 
-def run(replay: Replay, prior, seeds: int, budget: int, **options) -> dict:
+def run(replay: Replay, prior, seeds: int, budget: int, probed: bool, **options) -> dict:
     """Executions to the first plausible patch (inf: none), and whether the patch is correct, for each seed."""
     found = []
     for seed in range(seeds):
         one = search(replay.program, replay, prior(seed), edits=replay.edits, evidence=replay.evidence, depth=1,
-                     seed=seed, budget=budget, **options)
+                     seed=seed, budget=budget, probe=(lambda *_: replay.facts) if probed else False, **options)
         first = next((i + 1 for i, step in enumerate(one.trace) if step.resolved), np.inf)
         found.append((first, one.resolved and replay.correct[one.edits[0]]))
     return {"executions": np.array([first for first, _ in found]), "correct": np.array([right for _, right in found])}
@@ -161,6 +164,7 @@ def main():
                         help="a learned prior, loaded by CLASS.load(PATH)")
     parser.add_argument("--feedback", type=Path, help="weights of the feedback")
     parser.add_argument("--budget", type=int, default=1000)
+    parser.add_argument("--only", nargs="+", help="priors to compare: uniform, kinds, names of classes")
     parser.add_argument("--seeds", type=int, default=5, help="of the random orders")
     options = parser.parse_args()
     rows = [json.loads(line) for line in options.rows.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -171,14 +175,18 @@ def main():
             make(row, options.cache)
     here = [row for row in rows if (options.cache / f"{row['task_id'].replace('/', '-')}.json").exists()]
     replays = [replay for replay in (Replay(row, options.cache) for row in here) if replay.evidence.failing]
-    searches = {"sorted": {"tree": False}, "tree": {"tree": True}}
+    searches = {"sorted": {"tree": False, "probed": False}, "tree": {"tree": True, "probed": False},
+                "probe": {"tree": False, "probed": True}, "tree+probe": {"tree": True, "probed": True}}
     if options.feedback:
         loaded = Feedback.load(options.feedback)
-        searches |= {"feedback": {"tree": False, "feedback": loaded},
-                     "tree+feedback": {"tree": True, "feedback": loaded},
-                     "feedback, gate 0": {"tree": False, "feedback": replace(loaded, gate=0.0)}}
+        searches |= {f"{'tree+' * tree}{'probe+' * probed}feedback": {"tree": tree, "probed": probed,
+                                                                      "feedback": loaded}
+                     for tree in (False, True) for probed in (False, True)}
+        searches["feedback, gate 0"] = {"tree": False, "probed": False, "feedback": replace(loaded, gate=0.0)}
     found, plain = {"bugs": len(rows), "shown": len(replays)}, {}
     for name, (prior, several) in priors(options).items():
+        if options.only and name not in options.only:
+            continue
         for kind, settings in searches.items():
             runs = {one.name: run(one, prior, options.seeds if several else 1, options.budget, **settings)
                     for one in replays}

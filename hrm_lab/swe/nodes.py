@@ -5,11 +5,14 @@ Q + C * P * sqrt(1 + N) / (1 + n): P the share of the probability that is not ye
 reward (`feedback.reward`), the node's mean where there is none; below a kind the most probable text is next.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .edits import Edit, candidates
 from .evidence import Evidence
 from .feedback import Feedback, Seen, State
+from .probe import Facts
 
 C = 1.0  # PUCT's exploration
 
@@ -18,13 +21,17 @@ class Node:
     """`path`: the edits that led here from the given program; `step`: the execution that did, -1 for none."""
 
     def __init__(self, code: str, seen: Seen, evidence: Evidence, prior, language: str, path: tuple[Edit, ...] = (),
-                 step: int = -1, edits: list[Edit] | None = None, within: tuple[int, int] | None = None):
+                 step: int = -1, edits: list[Edit] | None = None, within: tuple[int, int] | None = None,
+                 probe: Callable[[str, list[Edit], Evidence], Facts] | None = None):
         self.code, self.seen, self.path, self.step, self.within = code, seen, path, step, within
         self.edits = candidates(code, language, within) if edits is None else edits
         n = len(self.edits)
         self.prior = np.asarray(prior.scores(code, self.edits, evidence, language), float) if n else np.zeros(0)
         if self.prior.shape != (n,) or not np.isfinite(self.prior).all():
             raise ValueError(f"prior: scores have shape {self.prior.shape}; expected ({n},) finite numbers")
+        self.facts = probe(code, self.edits, evidence) if probe else None
+        if self.facts:
+            self.prior = self.prior + self.facts.weights(self.prior)
         self.state = State(code, self.edits)
         self.left = np.ones(n, bool)
         self.gains = np.zeros(n)

@@ -9,7 +9,7 @@ of the program as it is. It is no execution of a candidate; it costs the CPU tim
 
 import ast
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +18,17 @@ from .edits import Edit
 from .evidence import Evidence, line_starts
 from .jail import Limits
 from .sandbox import Server
+from .split import Suite, suite
 
 DEAD = -6.0  # log-weight of an edit that leaves a failing test as it is or breaks it
-TWIN = -3.0  # of all but the first of those that give the same values
+TWIN = -1.5  # of all but the first of those that give the same values
 PURE = frozenset("abs all any bool chr dict divmod enumerate float frozenset int isinstance len list max min ord pow "
                  "range repr reversed round set sorted str sum tuple type zip".split())
 METHODS = frozenset("capitalize copy count endswith find get index isalnum isalpha isdigit islower isnumeric isspace "
                     "isupper items join keys lower lstrip replace rfind rstrip split splitlines startswith strip "
                     "swapcase title union upper values zfill sqrt floor ceil log gcd".split())
 ITERATORS = frozenset("iter map zip filter enumerate reversed".split())
-NEVER = (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await, ast.Lambda, ast.GeneratorExp, ast.Starred)
+NEVER = (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await, ast.Lambda, ast.Starred)
 LIMITS = Limits(cpu_seconds=3.0, output_bytes=400_000)
 PRELUDE = Path(__file__).with_name("probe_run.py")
 
@@ -35,7 +36,7 @@ PRELUDE = Path(__file__).with_name("probe_run.py")
 def pure(node: ast.AST) -> bool:
     """Whether evaluating an expression twice has no effect, as far as names tell."""
     for one in ast.walk(node):
-        if isinstance(one, NEVER) and not isinstance(one, ast.GeneratorExp):
+        if isinstance(one, NEVER):
             return False
         if isinstance(one, ast.Call):
             name = one.func
@@ -134,39 +135,46 @@ def instrument(code: str, edits: list[Edit]) -> tuple[str, dict[int, list[int]]]
     return PRELUDE.read_text(encoding="utf-8") + ast.unparse(tree), {i: [n for n, _ in of[i]] for i in kept}
 
 
-def probe(program: str, edits: list[Edit], tests: str, evidence: Evidence, scores: np.ndarray) -> np.ndarray:
-    """Log-weights (n_edits,): 0, DEAD or TWIN. Of twins that of the highest of `scores` (n_edits,) is kept at 0.
+@dataclass(frozen=True)
+class Facts:
+    """Of each edit (n_edits,): `dead`, it cannot mend a failing test; `twin`, group of the same values, or -1."""
 
-    All 0 where the program cannot be probed (it makes iterators, or it ends before it can tell).
+    dead: np.ndarray
+    twin: np.ndarray
+
+    def weights(self, scores: np.ndarray) -> np.ndarray:
+        """Log-weights (n_edits,): DEAD; TWIN for all of a group but the first by `scores` (n_edits,); or 0."""
+        weights = np.where(self.dead, DEAD, np.where(self.twin >= 0, TWIN, 0.0))
+        best: dict[int, int] = {}
+        for n in np.flatnonzero((self.twin >= 0) & ~self.dead):
+            other = best.setdefault(int(self.twin[n]), int(n))
+            if scores[n] > scores[other]:
+                best[int(self.twin[n])] = int(n)
+        weights[list(best.values())] = 0
+        return weights
+
+
+def probe(program: str, edits: list[Edit], tests: str | Suite, evidence: Evidence) -> Facts:
+    """What one run of the failing tests tells of the edits.
+
+    Nothing where the program cannot be probed: it makes iterators, is not ASCII, or ends before it can tell.
     """
-    weights = np.zeros(len(edits))
-    text, of = instrument(program, edits)
-    if not of or not evidence.failing:
-        return weights
-    server = Server(tests, limits=LIMITS)
-    taken = [(name, f"__probe_next__()\n{body}") for name, body in server.suite.tests if name in evidence.failing]
-    server.suite = replace(server.suite, tests=(*taken, ("report", "__probe_report__()")))
-    server.names = [name for name, _ in server.suite.tests]
-    with server:
-        result = server.run(text)
-    if "<probe>" not in result.output or "</probe>" not in result.output:
-        return weights
-    told = json.loads(result.output.split("<probe>")[1].split("</probe>")[0])
-    twins: dict[tuple, int] = {}
-    for site, tests_of_site in told.items():
-        for place, n in enumerate(of[int(site)]):
-            values = [one[place] for one in tests_of_site]
-            if any(value in ("same", "crash") for value in values):
-                weights[n] = DEAD
-                continue
-            key = (site, *values)
-            other = twins.get(key)
-            if other is None:
-                twins[key] = n
-            elif scores[n] > scores[other]:
-                weights[other], twins[key] = TWIN, n
-            else:
-                weights[n] = TWIN
-    for site in set(of) - {int(one) for one in told}:  # no failing test comes there
-        weights[of[site]] = DEAD
-    return weights
+    facts = Facts(np.zeros(len(edits), bool), np.full(len(edits), -1))
+    text, of = instrument(program, edits) if evidence.failing else ("", {})
+    if not of:
+        return facts
+    whole = tests if isinstance(tests, Suite) else suite(tests)
+    taken = [(name, f"__probe_next__()\n{body}") for name, body in whole.tests if name in evidence.failing]
+    with Server(replace(whole, tests=(*taken, ("report", "__probe_report__()"))), limits=LIMITS) as server:
+        output = server.run(text).output
+    if "<probe>" not in output or "</probe>" not in output:
+        return facts
+    told = json.loads(output.split("<probe>")[1].split("</probe>")[0])
+    groups: dict[tuple, int] = {}
+    for site, numbers in of.items():
+        each = told.get(str(site))  # None: no failing test comes there
+        for place, n in enumerate(numbers):
+            values = [one[place] for one in each] if each else ["same"]
+            facts.dead[n] = any(value in ("same", "crash") for value in values)
+            facts.twin[n] = groups.setdefault((site, *values), len(groups))
+    return facts

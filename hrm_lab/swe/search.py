@@ -5,7 +5,7 @@ Candidates are taken by score, or with `tree` by PUCT (nodes.py) with the real o
 node of its own, so that two bugs are mended one after the other; the same text is never run twice.
 Unusual: nothing is simulated and no value is guessed. A visit is a run of the tests, the only cost that counts: an
 execution is a run of the tests on one candidate (twice if it needs more fuel). The run on the program as it is, which
-also gives the evidence, comes on top.
+gives the evidence, and that which probes the candidates' expressions (probe.py) come on top.
 """
 
 import time
@@ -23,6 +23,8 @@ from .evidence import Evidence, of
 from .feedback import CLASSES, Feedback, Seen, classify, insight, reward
 from .jail import Limits
 from .nodes import Node
+from .probe import Facts
+from .probe import probe as probe_edits
 from .sandbox import Result, Server
 
 LIMITS = Limits(cpu_seconds=0.5)
@@ -72,20 +74,23 @@ class Outcome:
     candidates: int
     stopped: str
     evidence: Evidence
+    ruled_out: int = 0  # candidates of the given program, by the probe
     insight: dict[str, float] = field(default_factory=dict)
 
 
 def search(program: str, tests: str | Server | Callable[[str], Result], prior, *, budget: int = 1000,
            seconds: float | None = None, seed: int = 0, tree: bool = True, feedback: Feedback | None = None,
-           depth: int = 2, more: int = 0, workers: int = 1, language: str = "python",
+           probe: bool | Callable[[str, list[Edit], Evidence], Facts] = True, depth: int = 2,
+           more: int = 0, workers: int = 1, language: str = "python",
            evidence: Evidence | None = None, edits: list[Edit] | None = None, within: tuple[int, int] | None = None,
            resume: list[Step] | None = None, watch: Callable[[Step], None] | None = None) -> Outcome:
     """Repair `program` so that all tests pass. The same arguments give the same executions, unless `seconds` end it.
 
     tests: text (see `sandbox.Server`), a server, or any judge of a program's text (then give `evidence`).
     prior: `.scores(program, edits, evidence, language)` -> log-probabilities (n_edits,).
-    depth: edits at most. more: executions after the first patch that passes, to find others; the most probable is
-    taken, of equals the smallest. workers: candidates that run at once, each in its own server (tests as text only).
+    probe: rule edits out by one run (Python, tests that are run here), or what does so. depth: edits at most.
+    more: executions after the first patch that passes, to find others; the most probable is taken, of equals the
+    smallest. workers: candidates that run at once, each in its own server (tests as text only).
     edits: the candidates if they are known. within: characters of the program that may change. resume: the trace of an
     ended search with the same arguments, whose executions are not made again. watch: is called with each step.
     Raises ValueError: tests that cannot be run, a program that does not parse, a prior of another shape.
@@ -106,12 +111,20 @@ def search(program: str, tests: str | Server | Callable[[str], Result], prior, *
             before = tests[0](program)
             judges = [lambda code: (tests[0](code), 1)]
         evidence = evidence or Evidence.none()
-        root = Node(program, Seen.of(before), evidence, prior, language, edits=edits, within=within)
+        if probe is True:
+            probe = _prober(tests[0].suite) if isinstance(tests[0], Server) and language == "python" else False
+        seen = Seen.of(before)
+        root = Node(program, seen, evidence, prior, language, edits=edits, within=within,
+                    probe=None if seen.resolved else probe)
         run = _Search(root, before, judges, prior, evidence, language, seed, tree, feedback, depth, more, watch)
-        run.known_steps = list(resume or ())
+        run.known_steps, run.probe = list(resume or ()), probe
         pool = stack.enter_context(ThreadPoolExecutor(workers)) if workers > 1 else None
         stopped = run.until(budget, started + seconds if seconds else np.inf, pool)
         return run.outcome(stopped, started)
+
+
+def _prober(suite):
+    return lambda program, edits, evidence: probe_edits(program, edits, suite, evidence)
 
 
 class Judge:
@@ -144,7 +157,7 @@ class _Search:
     def __init__(self, root, before, judges, prior, evidence, language, seed, tree, feedback, depth, more, watch):
         self.root, self.before, self.judges, self.prior, self.evidence = root, before, judges, prior, evidence
         self.language, self.tree, self.feedback, self.depth, self.more = language, tree, feedback, depth, more
-        self.watch, self.rng, self.known_steps = watch, np.random.default_rng(seed), []
+        self.watch, self.rng, self.known_steps, self.probe = watch, np.random.default_rng(seed), [], False
         self.nodes, self.noise = [root], [self.rng.random(len(root.edits))]
         self.trace, self.passing, self.partial, self.known, self.spent = [], [], [], {root.code}, 0
 
@@ -225,7 +238,7 @@ class _Search:
                            messages={n: m for n, m in zip(names, seen.messages, strict=True) if m})
         within = node.within and (node.within[0], node.within[1] + len(code) - len(node.code))
         self.nodes.append(Node(code, seen, evidence, self.prior, self.language, (*node.path, edit), step,
-                               within=within))
+                               within=within, probe=self.probe))
         self.noise.append(self.rng.random(len(self.nodes[-1].edits)))
 
     def outcome(self, stopped: str, started: float) -> Outcome:
@@ -239,6 +252,7 @@ class _Search:
         return Outcome(best is not None, self.spent, time.monotonic() - started,
                        (*node.path, node.edits[chosen]) if best else (), code, ranking, self.trace, self.before.tests,
                        tests, len(root.edits), stopped, self.evidence,
+                       int(root.facts.dead.sum()) if root.facts else 0,
                        insight(root.prior, root.state, self.feedback) if self.feedback and len(root.edits) else {})
 
 

@@ -77,7 +77,8 @@ def test_what_an_assertion_compared_is_said_and_evaluated_once():
     with pytest.raises(AssertionError, match="^assert 5 == 4$"):
         exec(code, names)
     assert len(calls) == 1
-    exec(compile(explain(ast.parse("assert f() in [5] and f()\nassert 1 < 2 < 3\nassert f() != 4")), "t", "exec"), names)
+    text = "assert f() in [5] and f()\nassert 1 < 2 < 3\nassert f() != 4"
+    exec(compile(explain(ast.parse(text)), "t", "exec"), names)
 
 
 def test_a_value_that_cannot_be_shown_or_is_long_does_no_harm():
@@ -117,7 +118,7 @@ def test_kinds_share_the_weight_and_suspect_lines_get_more():
 
 
 def test_the_seeded_order_draws_in_proportion_to_the_weights():
-    first = [int(np.argmax(KindBalanced(seed).scores(PROGRAM, EDITS, Evidence.none(), "python"))) for seed in range(200)]
+    first = [int(np.argmax(KindBalanced(seed).scores(PROGRAM, EDITS, Evidence.none()))) for seed in range(200)]
     assert 0.35 < sum(i == len(EDITS) - 1 for i in first) / 200 < 0.65
 
 

@@ -22,13 +22,15 @@ from hrm_lab.swe.feedback import (
     reward,
 )
 from hrm_lab.swe.orders import KindBalanced, Uniform
+from hrm_lab.swe.probe import DEAD, TWIN, Facts, probe, pure
 from hrm_lab.swe.sandbox import Result, Server
 from hrm_lab.swe.search import Judge, search, search_score, summary
 
 BUGGY = "def clamp(x, low, high):\n    if x < low:\n        return low\n    return max(x, high)\n"
 TESTS = "assert clamp(5, 0, 10) == 5\nassert clamp(-1, 0, 10) == 0\nassert clamp(11, 0, 10) == 10\n"
 TWO = "def both(a, b):\n    first = a - 1\n    second = b + 2\n    return [first, second]\n"
-TWO_TESTS = "assert both(1, 5)[0] == 2\nassert both(4, 1)[0] == 5\nassert both(1, 5)[1] == 3\nassert both(1, 1)[1] == -1\n"
+TWO_TESTS = ("assert both(1, 5)[0] == 2\nassert both(4, 1)[0] == 5\n"
+             "assert both(1, 5)[1] == 3\nassert both(1, 1)[1] == -1\n")
 
 
 class Gold:
@@ -110,7 +112,7 @@ def test_more_executions_look_for_a_more_probable_patch(server):
 
 
 def test_a_search_is_resumed_from_its_trace(server):
-    whole = search(BUGGY, server, KindBalanced(0), budget=40, more=100)
+    whole = search(BUGGY, server, KindBalanced(0), budget=40, more=100, probe=False)
     runs = []
 
     def judge(program):
@@ -142,6 +144,72 @@ def test_bad_arguments_are_refused_in_one_line(server):
 
     with pytest.raises(ValueError, match="prior: scores have shape"):
         search(BUGGY, server, Wrong())
+
+
+# ---------------------------------------------------------------- the probe
+
+SORTED = """def second(xs, limit):
+    kept = []
+    for x in xs:
+        if x < limit:
+            kept.append(x)
+    kept = sorted(kept)
+    return kept[0]
+"""
+SORTED_TESTS = "assert second([3, 1, 2], 9) == 2\nassert second([5, 4], 9) == 5\nassert second([1, 1], 4) == 1\n"
+
+
+@pytest.fixture(scope="module")
+def probed():
+    kinds = {"comparison", "constant", "name", "off-by-one", "index", "wrap-call", "negate"}
+    edits = [edit for edit in candidates(SORTED) if edit.kind in kinds]
+    with Server(SORTED_TESTS) as server:
+        before = server.run(SORTED)
+        failing = tuple(name for name, outcome in before.tests.items() if outcome != "passed")
+        results = list(server.run_many(apply(SORTED, edit) for edit in edits))
+    return edits, probe(SORTED, edits, SORTED_TESTS, Evidence(failing=failing)), results, failing
+
+
+def test_what_the_probe_rules_out_leaves_a_failing_test_failing(probed):
+    edits, facts, results, failing = probed
+    assert len(failing) == 2 and facts.dead.mean() > 0.2
+    for n in np.flatnonzero(facts.dead):
+        assert any(results[n].tests[test] != "passed" for test in failing), edits[n]
+    fix = next(n for n, edit in enumerate(edits) if apply(SORTED, edit) == SORTED.replace("kept[0]", "kept[1]"))
+    assert results[fix].outcome == "passed" and not facts.dead[fix]
+
+
+def test_twins_do_the_same_to_the_failing_tests(probed):
+    edits, facts, results, failing = probed
+    groups = {}
+    for n in np.flatnonzero((facts.twin >= 0) & ~facts.dead):
+        groups.setdefault(facts.twin[n], set()).add(tuple(results[n].tests[test] for test in failing))
+    assert max(map(len, groups.values())) == 1 and len(groups) < len(edits)
+
+
+def test_the_best_of_twins_stays():
+    facts = Facts(np.array([True, False, False, False]), np.array([0, 1, 1, -1]))
+    assert facts.weights(np.array([0.0, 1.0, 2.0, 3.0])).tolist() == [DEAD, TWIN, 0, 0]
+
+
+def test_a_probe_makes_a_search_shorter_and_changes_no_verdict():
+    plain, short = (search(SORTED, SORTED_TESTS, KindBalanced(0), tree=False, probe=on, budget=600) for on in (0, True))
+    assert plain.resolved and short.resolved and short.executions <= plain.executions and short.ruled_out > 0
+
+
+@pytest.mark.parametrize("text", ["xs.pop()", "f(x)", "[y for y in xs if (z := y)]", "print(1)", "lambda: 1"])
+def test_what_may_have_an_effect_is_not_evaluated(text):
+    import ast
+
+    assert not pure(ast.parse(text, mode="eval").body)
+
+
+@pytest.mark.parametrize("program", ["def f(x):\n    it = iter(x)\n    return next(it) + 1\n",
+                                     "def f(x):\n    yield x\n", "def f(x):\n    return 'é'\n"])
+def test_a_program_that_cannot_be_probed_rules_nothing_out(program):
+    edits = candidates(program)
+    facts = probe(program, edits, "assert f([1]) == 9\n", Evidence(failing=("assert:1",)))
+    assert not facts.dead.any() and (facts.twin == -1).all()
 
 
 # ---------------------------------------------------------------- feedback
