@@ -8,6 +8,7 @@ one search but the counts, so that the first outcomes count at once; a table of 
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -52,10 +53,14 @@ class Seen:
 
     @classmethod
     def of(cls, result: Result) -> "Seen":
-        messages = tuple(result.messages.get(name, "") for name in result.tests)
+        return cls.from_lists(result.tests.values(), (result.messages.get(name, "") for name in result.tests))
+
+    @classmethod
+    def from_lists(cls, outcomes: Iterable[str], messages: Iterable[str]) -> "Seen":
+        outcomes, messages = tuple(outcomes), tuple(messages)
         near = [1.0 if outcome == "passed" else closeness(message)
-                for outcome, message in zip(result.tests.values(), messages, strict=True)]
-        return cls(tuple(result.tests.values()), messages, sum(near) / max(1, len(near)))
+                for outcome, message in zip(outcomes, messages, strict=True)]
+        return cls(outcomes, messages, sum(near) / max(1, len(near)))
 
     @property
     def passed(self) -> int:
@@ -114,9 +119,10 @@ class State:
         span = (self.start == start) & (self.end == end)
         inner, outer = (self.start >= start) & (self.end <= end), (self.start <= start) & (self.end >= end)
         nested, same = (inner | outer) & ~span, self.line == line
-        near = (abs(self.line - line) <= 2) & ~same
+        outside = ~same & ~nested
+        near = (abs(self.line - line) <= 2) & outside
         kind = self.kind == self.kind[tried]
-        return np.stack([span, nested, same & ~span & ~nested, near, ~same & ~near, same & kind & ~span, kind & ~same,
+        return np.stack([span, nested, same & ~span & ~nested, near, outside & ~near, same & kind & ~span, kind & ~same,
                          (self.text == self.text[tried]) & ~span, span & kind])
 
     def observe(self, tried: int, outcome: int):

@@ -28,7 +28,7 @@ from . import sandbox
 from .edits import Edit, apply, candidates
 from .evidence import Evidence, of
 from .feedback import CLASSES, RELATIONS, Feedback, Seen, State, classify
-from .inject import inject
+from .inject import Bug, inject
 from .jail import Limits
 from .package_table import PACKAGES, checkout
 
@@ -41,7 +41,8 @@ LINES = (4, 40)  # of a program
 HELPERS = 4  # statements of its module that a function may need
 BANNED = frozenset(("open", "exec", "eval", "input", "print", "exit", "quit", "globals", "locals", "__import__", "vars",
                     "breakpoint", "help"))
-MOST = 1000  # candidates of a program
+MOST = 240  # candidates of a program that are run, the repair among them
+L2 = 0.01  # of the weights; chosen on the valid split
 LIMITS = Limits(cpu_seconds=0.3, fuel=20_000)
 
 
@@ -171,7 +172,7 @@ def tasks(split: str, cache: Path, n: int, seed: int = 0, per_function: int = 3)
             if bug is None:
                 break
             shown = known[:2] + rng.sample(known[2:], min(len(known) - 2, rng.choice((0, 1, 2, 4, 6))))
-            task = table(f"{name}/{made}", bug.code, "\n".join(shown))
+            task = table(f"{name}/{made}", bug, "\n".join(shown), rng)
             if task and any(one.resolved for one in task.seen):
                 made += 1
                 yield task
@@ -179,16 +180,17 @@ def tasks(split: str, cache: Path, n: int, seed: int = 0, per_function: int = 3)
                 return
 
 
-def table(name: str, program: str, tests: str) -> Task | None:
-    """Run every candidate; None if no test fails, or there are too many candidates."""
+def table(name: str, bug: Bug, tests: str, rng: random.Random) -> Task | None:
+    """Run the repair and other candidates, MOST in all, drawn evenly; None if no test fails."""
+    program = bug.code
     with sandbox.Server(tests, limits=LIMITS) as server:
         result = server.run(program, trace=True)
         before = Seen.of(result)
         if before.resolved:
             return None
-        edits = candidates(program)
-        if len(edits) > MOST:
-            return None
+        others = [edit for edit in candidates(program) if edit != bug.repair]
+        edits = [bug.repair, *rng.sample(others, min(len(others), MOST - 1))]
+        edits.sort(key=lambda edit: (edit.start, edit.end))
         seen = [Seen.of(one) for one in server.run_many(apply(program, edit) for edit in edits)]
     return Task(name, program, tests, edits, before, seen, of(program, result))
 
@@ -221,26 +223,26 @@ def points(task: Task, prior: np.ndarray, feedback: Feedback | None, rng: np.ran
         state.observe(chosen, kinds[chosen])
 
 
-def fit(given: list[tuple], l2: float = 1e-3, iterations: int = 60) -> Feedback:
+def fit(given: list[tuple], l2: float = L2, iterations: int = 60) -> Feedback:
     """The map that makes those that pass most probable; `given` as from `points`."""
-    width = len(RELATIONS) * len(CLASSES)
+    width, n = len(RELATIONS) * len(CLASSES), max(len(prior) for _, prior, _ in given)
+    features, prior = torch.zeros(len(given), n, width), torch.full((len(given), n), -1e9)
+    bad = torch.full((len(given), n), -1e9)  # added to keep those that pass
+    for row, (f, p, good) in enumerate(given):
+        features[row, :len(p)], prior[row, :len(p)] = torch.from_numpy(f), torch.from_numpy(p).float()
+        bad[row, :len(p)][torch.from_numpy(good)] = 0
     weights = torch.zeros(width, requires_grad=True)
-    trust = torch.ones((), requires_grad=True)
-    data = [(torch.from_numpy(features), torch.from_numpy(prior).float(), torch.from_numpy(good))
-            for features, prior, good in given]
-    optimiser = torch.optim.LBFGS([weights, trust], max_iter=iterations, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS([weights], max_iter=iterations, line_search_fn="strong_wolfe")
 
     def loss():
         optimiser.zero_grad()
-        total = l2 * (weights ** 2).sum() * 1.0
-        for features, prior, good in data:
-            scores = trust * prior + features @ weights
-            total = total + (scores.logsumexp(0) - scores[good].logsumexp(0)) / len(data)
+        scores = prior + features @ weights
+        total = (scores.logsumexp(1) - (scores + bad).logsumexp(1)).mean() + l2 * (weights ** 2).sum()
         total.backward()
         return total
 
     optimiser.step(loss)
-    return Feedback(weights.detach().numpy(), 1.0, float(trust.detach()))
+    return Feedback(weights.detach().numpy())
 
 
 def write(path: Path, made: Iterable[Task]) -> int:

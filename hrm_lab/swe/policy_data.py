@@ -12,7 +12,6 @@ import argparse
 import ast
 import io
 import random
-import re
 import sysconfig
 import time
 from collections import Counter
@@ -73,7 +72,6 @@ def pool(split: str, cache: Path) -> list[str]:
     for package in PACKAGES.values():
         if package.split == split:
             found += [enumerable(f.text) for f in functions(package, checkout(package.name, cache)) if fits(f)]
-    found = [text for text in found if not re.search(r"(?<!\d)\.\d", text)]  # .5 is a number that edits do not know
     return [text for text in dict.fromkeys(found) if LINES[0] <= text.count("\n") + 1 <= LINES[1]
             and TOKENS[0] <= len(lex(text, "python")) <= TOKENS[1]]
 

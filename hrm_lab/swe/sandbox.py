@@ -23,7 +23,7 @@ from pathlib import Path
 from . import jail
 from .jail import Limits
 from .sandbox_worker import receive, send
-from .split import split_tests, suite
+from .split import Suite, split_tests, suite
 
 __all__ = ["Limits", "Result", "Server", "confirm", "run_command", "split_tests"]
 WORKER = Path(__file__).with_name("sandbox_worker.py")
@@ -119,9 +119,10 @@ class Server:
     Raises ValueError: tests that do not parse or hold no test; `jail.JailError`: no jail.
     """
 
-    def __init__(self, tests: str, *, limits: Limits = Limits(), prelude: str = "",  # noqa: B008 (frozen)
+    def __init__(self, tests: str | Suite, *, limits: Limits = Limits(), prelude: str = "",  # noqa: B008 (frozen)
                  module: str | None = None):
-        self.suite, self.limits, self.prelude = suite(tests, module), limits, prelude
+        self.suite = tests if isinstance(tests, Suite) else suite(tests, module)
+        self.limits, self.prelude = limits, prelude
         self.names = [name for name, _ in self.suite.tests]
         self.process, self.jail = None, jail.strongest()
 

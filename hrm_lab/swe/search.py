@@ -1,11 +1,11 @@
 """Search for a patch: run candidate edits, the most promising first, until all tests pass or the budget is spent.
 
-A program is a node; its candidates hang below it by where -> kind -> text. Without `tree` candidates are taken by score.
-With it PUCT descends (Rosin 2011; Silver et al. 2017): Q + C * P * sqrt(N) / (1 + n), P the share of the prior's mass
-that is not yet tried, Q the mean reward of `feedback.reward`. With `feedback` each outcome re-weighs the scores first.
-A candidate that mends some tests and breaks none becomes a node of its own, so that two bugs can be mended one after
-the other. Unusual: nothing is simulated. A visit is a run of the tests, the only cost that counts.
-An execution is a run of the tests on one candidate; the run on the program as it is comes on top.
+Candidates are taken by score, or with `tree` by PUCT (nodes.py) with the real outcomes as rewards; with `feedback`
+(feedback.py) each outcome re-weighs the scores of the rest. A candidate that mends some tests and breaks none becomes a
+node of its own, so that two bugs are mended one after the other; the same text is never run twice.
+Unusual: nothing is simulated and no value is guessed. A visit is a run of the tests, the only cost that counts: an
+execution is a run of the tests on one candidate (twice if it needs more fuel). The run on the program as it is, which
+gives the evidence, and that which probes the candidates' expressions (probe.py) come on top.
 """
 
 import time
@@ -18,39 +18,48 @@ import numpy as np
 
 from hrm_lab.metrics import bootstrap, proportion
 
-from .edits import Edit, apply, candidates
+from .edits import Edit, apply
 from .evidence import Evidence, of
-from .feedback import CLASSES, Feedback, Seen, State, classify, insight, reward
+from .feedback import CLASSES, Feedback, Seen, classify, insight, reward
 from .jail import Limits
+from .nodes import Node
+from .probe import Facts
+from .probe import probe as probe_edits
 from .sandbox import Result, Server
 
-C = 1.0  # PUCT's exploration
-FIRST = 50  # executions before a second edit is tried
-NODES = 4  # partly mended programs that are looked into
+LIMITS = Limits(cpu_seconds=0.5)
+FUEL = 200_000  # of a candidate at least; more if the given program needs much, or if it mends tests
+FIRST = 50  # executions before partly mended programs are looked into
+NODES = 4  # of them at most
 TOP = 20  # of the ranking
 CONVERGED = 100  # executions
 
 
 @dataclass(frozen=True)
 class Step:
-    """One execution. `parent`: index of the step whose program was edited, -1 the given one."""
+    """One execution. `parent`: index of the step whose program was edited, -1 for the given one."""
 
     parent: int
     edit: Edit
     line: int
     score: float  # when it was chosen: log-probability, re-weighed by feedback
-    outcome: str  # of CLASSES, against the parent
+    outcome: str  # of feedback.CLASSES, against the parent
     reward: float
-    tests: str  # a character a test: P passed, - not
-    resolved: bool
+    tests: tuple[str, ...]  # outcomes in the order of the tests
+    messages: tuple[str, ...]
+
+    @property
+    def resolved(self) -> bool:
+        return set(self.tests) == {"passed"}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search came to. `program` is the patched text if resolved, else the given one; `edits` lead to it.
+    """What a search came to. `program`: the patched text if resolved, else the given one; `edits` lead to it.
 
-    `ranking`: candidates of the given program by their scores at the end, [{edit, line, score, passes}]; passes is
-    None if it was not run. `tests_before`, `tests_after`: test -> outcome. `insight`: see `feedback.insight`.
+    `ranking`: the given program's best candidates by the scores at the end, [{kind, start, end, text, line, score,
+    passes}]; passes is None if it was not run. `tests_before`, `tests_after`: test -> outcome. `stopped`: "resolved",
+    "budget", "seconds", "exhausted" (no candidate left) or "nothing fails". `insight`: see `feedback.insight`.
     """
 
     resolved: bool
@@ -62,185 +71,193 @@ class Outcome:
     trace: list[Step]
     tests_before: dict[str, str]
     tests_after: dict[str, str]
-    candidates: int = 0
-    stopped: str = ""  # "resolved", "budget", "seconds", "exhausted", "nothing fails"
-    evidence: Evidence = field(default_factory=Evidence.none)
+    candidates: int
+    stopped: str
+    evidence: Evidence
+    ruled_out: int = 0  # candidates of the given program, by the probe
     insight: dict[str, float] = field(default_factory=dict)
-
-
-class Node:
-    """A program, its candidates, and what is known of them."""
-
-    def __init__(self, code, seen, evidence, prior, path, step, language, edits=None):
-        self.code, self.seen, self.path, self.step = code, seen, path, step
-        self.edits = candidates(code, language) if edits is None else edits
-        self.prior = np.asarray(prior.scores(code, self.edits, evidence, language), float)
-        self.state = State(code, self.edits)
-        self.left = np.ones(len(self.edits), bool)
-        self.visits, self.gains = np.zeros(len(self.edits)), np.zeros(len(self.edits))
-        self.order = self.prior
-
-    def weigh(self, feedback: Feedback | None):
-        self.order = self.prior if feedback is None else feedback.update(self.prior, self.state)
-
-    def choose(self, tree: bool, noise: np.ndarray) -> int:
-        """Index of the next candidate; ties fall as `noise` has it."""
-        among = np.flatnonzero(self.left)
-        if tree:
-            shares = np.exp(self.order - self.order[among].max()) * self.left
-            for labels in (self.state.line, self.state.kind):
-                among = self._descend(among, labels, shares)
-        scores = self.order[among]
-        best = among[scores >= scores.max() - 1e-12]
-        return int(best[np.argmax(noise[best])])
-
-    def _descend(self, among: np.ndarray, labels: np.ndarray, shares: np.ndarray) -> np.ndarray:
-        """Those of the candidates `among` that lie below the label that PUCT takes."""
-        inside = np.isin(labels, labels[among]) & self._below
-        mass, visits, gains = (np.bincount(labels[inside], values[inside])
-                               for values in (shares, self.visits, self.gains))
-        total = visits.sum()
-        value = np.divide(gains, visits, out=np.full_like(gains, gains.sum() / max(1, total)), where=visits > 0)
-        score = value + C * mass / mass.sum() * np.sqrt(1 + total) / (1 + visits)
-        score[np.setdiff1d(np.arange(len(score)), labels[among])] = -np.inf
-        kept = labels == np.argmax(score)
-        self._below = self._below & kept
-        return among[kept[among]]
-
-    def take(self, tree: bool, noise: np.ndarray) -> int:
-        self._below = np.ones(len(self.edits), bool)
-        chosen = self.choose(tree, noise)
-        self.left[chosen] = False
-        self.visits[chosen] = 1  # a visit without gain until the result is there: a virtual loss
-        return chosen
 
 
 def search(program: str, tests: str | Server | Callable[[str], Result], prior, *, budget: int = 1000,
            seconds: float | None = None, seed: int = 0, tree: bool = True, feedback: Feedback | None = None,
-           depth: int = 2, more: int = 0, workers: int = 1, language: str = "python",
-           evidence: Evidence | None = None, within: tuple[int, int] | None = None,
-           edits: list[Edit] | None = None, watch: Callable[[Step], None] | None = None) -> Outcome:
-    """Repair `program` so that all tests pass. The same arguments give the same executions, `seconds` apart.
+           probe: bool | Callable[[str, list[Edit], Evidence], Facts] = True, depth: int = 2,
+           more: int = 0, workers: int = 1, language: str = "python",
+           evidence: Evidence | None = None, edits: list[Edit] | None = None, within: tuple[int, int] | None = None,
+           resume: list[Step] | None = None, watch: Callable[[Step], None] | None = None) -> Outcome:
+    """Repair `program` so that all tests pass. The same arguments give the same executions, unless `seconds` end it.
 
-    tests: text (see `sandbox.Server`), a server, or any judge of a program text (then give `evidence`).
+    tests: text (see `sandbox.Server`), a server, or any judge of a program's text (then give `evidence`).
     prior: `.scores(program, edits, evidence, language)` -> log-probabilities (n_edits,).
-    more: executions after the first passing patch to look for others; of those that pass the most probable is taken,
-    of equals the smallest. depth: edits at most. workers: candidates run at once, each in its own server (text only).
-    within: characters of the program that may change. edits: the candidates, if they are known. watch: sees each step.
-    Raises ValueError: tests that cannot be run, a program that does not parse.
+    probe: rule edits out by one run (Python, tests that are run here), or what does so. depth: edits at most.
+    more: executions after the first patch that passes, to find others; the most probable is taken, of equals the
+    smallest. workers: candidates that run at once, each in its own server (tests as text only).
+    edits: the candidates if they are known. within: characters of the program that may change. resume: the trace of an
+    ended search with the same arguments, whose executions are not made again. watch: is called with each step.
+    Raises ValueError: tests that cannot be run, a program that does not parse, a prior of another shape.
     """
     started = time.monotonic()
     with ExitStack() as stack:
-        judges = _judges(tests, workers, stack)
-        if isinstance(judges[0], Server):
-            before = judges[0].run(program, trace=True)
-            evidence = evidence or of(program, before)
-            run = [server.run for server in judges]
+        if isinstance(tests, str):
+            tests = [stack.enter_context(Server(tests, limits=LIMITS)) for _ in range(workers)]
+        elif workers != 1:
+            raise ValueError(f"workers: {workers}; expected 1 unless tests are a text")
         else:
-            before, run = judges[0](program), judges
-            evidence = evidence or Evidence.none()
-        if isinstance(judges[0], Server) and before.ticks:  # a patch may take longer, but not for ever
-            for server in judges:
-                server.limits = replace(server.limits, fuel=max(200_000, min(server.limits.fuel, 50 * before.ticks)))
+            tests = [tests]
+        if isinstance(tests[0], Server):
+            before = tests[0].run(program, trace=True)
+            evidence = evidence or of(program, before)
+            judges = [Judge(server, before) for server in tests]
+        else:
+            before = tests[0](program)
+            judges = [lambda code: (tests[0](code), 1)]
+        evidence = evidence or Evidence.none()
+        if probe is True:
+            probe = _prober(tests[0].suite) if isinstance(tests[0], Server) and language == "python" else False
         seen = Seen.of(before)
-        if within and edits is None:
-            edits = candidates(program, language, within)
-        root = Node(program, seen, evidence, prior, (), -1, language, edits)
-        pool = stack.enter_context(ThreadPoolExecutor(len(run))) if len(run) > 1 else None
-        return _run(root, before, run, pool, prior, started, budget, seconds, seed, tree, feedback, depth, more,
-                    language, evidence, watch)
+        root = Node(program, seen, evidence, prior, language, edits=edits, within=within,
+                    probe=None if seen.resolved else probe)
+        run = _Search(root, before, judges, prior, evidence, language, seed, tree, feedback, depth, more, watch)
+        run.known_steps, run.probe = list(resume or ()), probe
+        pool = stack.enter_context(ThreadPoolExecutor(workers)) if workers > 1 else None
+        stopped = run.until(budget, started + seconds if seconds else np.inf, pool)
+        return run.outcome(stopped, started)
 
 
-def _judges(tests, workers: int, stack: ExitStack) -> list:
-    if isinstance(tests, str):
-        return [stack.enter_context(Server(tests, limits=Limits())) for _ in range(workers)]
-    if workers > 1:
-        raise ValueError(f"workers: {workers}; expected 1 unless tests are a text")
-    return [tests]
+def _prober(suite):
+    return lambda program, edits, evidence: probe_edits(program, edits, suite, evidence)
 
 
-def _run(root, before, run, pool, prior, started, budget, seconds, seed, tree, feedback, depth, more, language,
-         evidence, watch) -> Outcome:
-    rng = np.random.default_rng(seed)
-    nodes, partial, trace, passing, known = [root], [], [], [], {root.code}
-    noise = {id(root): rng.random(len(root.edits))}
-    spent, last, stopped = 0, budget, "budget"
-    if root.seen.resolved:
-        last, stopped = 0, "nothing fails"
-    while spent < last:
-        if seconds is not None and time.monotonic() - started > seconds:
-            stopped = "seconds"
-            break
-        batch = []
-        while len(batch) < min(len(run), last - spent):
-            node = _next(nodes, spent + len(batch))
-            if node is None:
-                break
-            if not isinstance(node.left, np.ndarray):
-                raise AssertionError
-            chosen = node.take(tree, noise[id(node)])
+class Judge:
+    """Runs candidates with little fuel first: (result, executions).
+
+    A loop without end is the commonest way for a candidate to cost time. One that ran out of fuel gets all of it if
+    it mended a test before that and failed none.
+    """
+
+    def __init__(self, server: Server, before: Result):
+        self.server, self.full = server, server.limits
+        need = FUEL if before.ticks >= self.full.fuel else max(FUEL, 50 * before.ticks)
+        self.short = replace(self.full, fuel=min(self.full.fuel, need))
+        self.before = list(before.tests.values())
+
+    def __call__(self, program: str) -> tuple[Result, int]:
+        self.server.limits = self.short
+        result = self.server.run(program)
+        self.server.limits = self.full
+        after = list(result.tests.values())
+        mended = any(a != "passed" == b for a, b in zip(self.before, after, strict=True))
+        if result.outcome == "fuel" and mended and set(after) <= {"passed", "fuel"} and self.short != self.full:
+            return self.server.run(program), 2
+        return result, 1
+
+
+class _Search:
+    """The state of one search."""
+
+    def __init__(self, root, before, judges, prior, evidence, language, seed, tree, feedback, depth, more, watch):
+        self.root, self.before, self.judges, self.prior, self.evidence = root, before, judges, prior, evidence
+        self.language, self.tree, self.feedback, self.depth, self.more = language, tree, feedback, depth, more
+        self.watch, self.rng, self.known_steps, self.probe = watch, np.random.default_rng(seed), [], False
+        self.nodes, self.noise = [root], [self.rng.random(len(root.edits))]
+        self.trace, self.passing, self.partial, self.known, self.spent = [], [], [], {root.code}, 0
+
+    def until(self, budget: int, deadline: float, pool) -> str:
+        """Run to the end, and say what ended it."""
+        if self.root.seen.resolved:
+            return "nothing fails"
+        while self.spent < budget:
+            if time.monotonic() > deadline:
+                return "seconds"
+            batch = self.batch(min(len(self.judges), budget - self.spent))
+            if not batch:
+                return "resolved" if self.passing else "exhausted"
+            for job, (seen, tests, runs) in zip(batch, self.results(batch, pool), strict=True):
+                self.spent += runs
+                self.take_in(*job, seen, tests)
+                if len(self.passing) == 1 and self.passing[0][3] == len(self.trace):
+                    budget = min(budget, self.spent + self.more)
+            self.grow()
+        return "resolved" if self.passing else "budget"
+
+    def batch(self, size: int) -> list[tuple[Node, int, str]]:
+        """The next candidates: (node, index, text); none twice."""
+        found = []
+        while len(found) < size and (node := self.turn()) is not None:
+            chosen = node.take(self.tree, self.noise[self.nodes.index(node)])
             code = apply(node.code, node.edits[chosen])
-            if code in known:
-                continue
-            known.add(code)
-            batch.append((node, chosen, code))
-        if not batch:
-            stopped = "exhausted"
-            break
-        results = [run[0](batch[0][2])] if pool is None else list(
-            pool.map(lambda job: job[0](job[1]), zip(run, [code for _, _, code in batch], strict=False)))
-        for (node, chosen, code), result in zip(batch, results, strict=True):
-            spent += 1
-            after, edit = Seen.of(result), node.edits[chosen]
-            kind, gain = classify(node.seen, after), reward(node.seen, after)
-            trace.append(Step(node.step, edit, int(node.state.line[chosen]), float(node.order[chosen]), CLASSES[kind],
-                              gain, "".join("P" if one == "passed" else "-" for one in after.outcomes),
-                              after.resolved))
-            node.state.observe(chosen, kind)
-            node.gains[chosen] = gain
-            if watch:
-                watch(trace[-1])
-            if after.resolved:
-                passing.append((node, chosen, code, result))
-                last = min(last, spent + more)
-                stopped = "resolved"
-            elif CLASSES[kind] == "mended" and len(node.path) + 1 < depth:
-                partial.append((-gain, -float(node.prior[chosen]), spent, node, chosen, code, after, result))
-            node.weigh(feedback)
-        if partial and not passing and spent >= FIRST and len(nodes) <= NODES:
-            partial.sort(key=lambda one: one[:3])
-            _, _, at, node, chosen, code, after, result = partial.pop(0)
-            child = Node(code, after, replace(evidence, failing=tuple(n for n, o in result.tests.items()
-                                                                      if o != "passed"),
-                                              passing=tuple(n for n, o in result.tests.items() if o == "passed"),
-                                              messages=result.messages),
-                         prior, (*node.path, node.edits[chosen]), at - 1, language)
-            nodes.append(child)
-            noise[id(child)] = rng.random(len(child.edits))
-    best = min(passing, key=lambda one: (-one[0].prior[one[1]], _size(one[0].edits[one[1]]), one[2]), default=None)
-    ran = {(step.edit.start, step.edit.end, step.edit.text): step.resolved for step in trace if step.parent == -1}
-    ranking = [{**asdict(root.edits[i]), "line": int(root.state.line[i]), "score": float(root.order[i]),
-                "passes": ran.get((root.edits[i].start, root.edits[i].end, root.edits[i].text))}
-               for i in np.argsort(-root.order, kind="stable")[:TOP]]
-    node, chosen, code, result = best or (root, None, root.code, before)
-    return Outcome(best is not None, spent, time.monotonic() - started,
-                   (*node.path, node.edits[chosen]) if best else (), code, ranking, trace, before.tests, result.tests,
-                   len(root.edits), stopped, evidence, insight(root.prior, root.state, feedback) if feedback else {})
+            if code not in self.known:
+                self.known.add(code)
+                found.append((node, chosen, code))
+        return found
+
+    def turn(self) -> Node | None:
+        """The node whose turn it is: every second time the root, else the least tried of the others."""
+        rest = [node for node in self.nodes[1:] if node.left.any()]
+        if self.root.left.any() and (not rest or len(self.known) % 2):
+            return self.root
+        return min(rest, key=lambda node: node.tried, default=None)
+
+    def results(self, batch, pool) -> list[tuple[Seen, dict[str, str], int]]:
+        """What the runs show, from the trace to resume while it lasts."""
+        names = list(self.before.tests)
+        at = len(self.trace)
+        old = self.known_steps[at:at + len(batch)]
+        if len(old) == len(batch) and all(step.edit == node.edits[chosen]
+                                          for step, (node, chosen, _) in zip(old, batch, strict=True)):
+            return [(Seen.from_lists(step.tests, step.messages), dict(zip(names, step.tests, strict=True)), 1)
+                    for step in old]
+        codes = [code for _, _, code in batch]
+        done = [self.judges[0](codes[0])] if pool is None else list(
+            pool.map(lambda judge, code: judge(code), self.judges[:len(codes)], codes))
+        return [(Seen.of(result), result.tests, runs) for result, runs in done]
+
+    def take_in(self, node: Node, chosen: int, code: str, seen: Seen, tests: dict[str, str]):
+        kind, gain = classify(node.seen, seen), reward(node.seen, seen)
+        self.trace.append(Step(node.step, node.edits[chosen], int(node.state.line[chosen]),
+                               float(node.scores[chosen]), CLASSES[kind], gain, seen.outcomes, seen.messages))
+        node.learn(chosen, kind, gain, self.feedback)
+        if seen.resolved:
+            self.passing.append((node, chosen, code, len(self.trace), tests))
+        elif CLASSES[kind] == "mended" and len(node.path) + 1 < self.depth:
+            self.partial.append((-gain, -float(node.prior[chosen]), len(self.trace) - 1, node, chosen, code, seen))
+        if self.watch:
+            self.watch(self.trace[-1])
+
+    def grow(self):
+        """Make a node of the program that is mended most, if it is time."""
+        if not self.partial or self.passing or self.spent < FIRST or len(self.nodes) > NODES:
+            return
+        best = min(self.partial, key=lambda one: one[:3])
+        self.partial.remove(best)
+        _, _, step, node, chosen, code, seen = best
+        names, edit = list(self.before.tests), node.edits[chosen]
+        split = {True: [], False: []}
+        for name, outcome in zip(names, seen.outcomes, strict=True):
+            split[outcome == "passed"].append(name)
+        evidence = replace(self.evidence, failing=tuple(split[False]), passing=tuple(split[True]),
+                           messages={n: m for n, m in zip(names, seen.messages, strict=True) if m})
+        within = node.within and (node.within[0], node.within[1] + len(code) - len(node.code))
+        self.nodes.append(Node(code, seen, evidence, self.prior, self.language, (*node.path, edit), step,
+                               within=within, probe=self.probe))
+        self.noise.append(self.rng.random(len(self.nodes[-1].edits)))
+
+    def outcome(self, stopped: str, started: float) -> Outcome:
+        root = self.root
+        best = min(self.passing, default=None, key=lambda one: (
+            len(one[0].path), -one[0].prior[one[1]], _size(one[0].edits[one[1]]), one[3]))
+        ran = {step.edit: step.resolved for step in self.trace if step.parent == -1}
+        ranking = [{**asdict(root.edits[i]), "line": int(root.state.line[i]), "score": float(root.scores[i]),
+                    "passes": ran.get(root.edits[i])} for i in np.argsort(-root.scores, kind="stable")[:TOP]]
+        node, chosen, code, _, tests = best or (root, None, root.code, 0, self.before.tests)
+        return Outcome(best is not None, self.spent, time.monotonic() - started,
+                       (*node.path, node.edits[chosen]) if best else (), code, ranking, self.trace, self.before.tests,
+                       tests, len(root.edits), stopped, self.evidence,
+                       int(root.facts.dead.sum()) if root.facts else 0,
+                       insight(root.prior, root.state, self.feedback) if self.feedback and len(root.edits) else {})
 
 
 def _size(edit: Edit) -> int:
     return edit.end - edit.start + len(edit.text)
-
-
-def _next(nodes: list[Node], spent: int) -> Node | None:
-    """The node whose turn it is: every second execution is the root's, the others share the rest."""
-    able = [node for node in nodes if node.left.any()]
-    if not able:
-        return None
-    if able[0] is nodes[0] and (len(able) == 1 or spent % 2 == 0):
-        return able[0]
-    rest = able[1:] if able[0] is nodes[0] else able
-    return min(rest, key=lambda node: node.visits.sum())
 
 
 # ---------------------------------------------------------------- scores of searches
@@ -248,15 +265,16 @@ def _next(nodes: list[Node], spent: int) -> Node | None:
 
 def search_score(outcome: Outcome) -> float:
     """1 - log(executions) / log(candidates) of a resolved search, 0 of another: 1 is the first try, 0 the last."""
-    return 0.0 if not outcome.resolved else max(0.0, 1 - np.log(outcome.executions) / np.log(max(2, outcome.candidates)))
+    if not outcome.resolved:
+        return 0.0
+    return max(0.0, 1 - np.log(max(1, outcome.executions)) / np.log(max(2, outcome.candidates)))
 
 
 def efficiency(outcome: Outcome) -> float:
-    """Share of the failing tests mended in the end, less half the share of those broken, for each execution."""
-    before, after = ([test == "passed" for test in tests.values()] for tests in (outcome.tests_before,
-                                                                               outcome.tests_after))
-    mended = sum(b and not a for a, b in zip(before, after, strict=True))
-    return mended / max(1, len(before) - sum(before)) / max(1, outcome.executions)
+    """Gain per execution: share of the failing tests that the patch mends / executions."""
+    failing = [test for test, found in outcome.tests_before.items() if found != "passed"]
+    mended = sum(outcome.tests_after[test] == "passed" for test in failing)
+    return mended / max(1, len(failing)) / max(1, outcome.executions)
 
 
 def summary(outcomes: list[Outcome]) -> dict:
