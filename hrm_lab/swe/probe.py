@@ -9,6 +9,7 @@ of the program as it is. It is no execution of a candidate; it costs the CPU tim
 
 import ast
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -154,8 +155,9 @@ class Facts:
         return weights
 
 
-def probe(program: str, edits: list[Edit], tests: str | Suite, evidence: Evidence) -> Facts:
-    """What one run of the failing tests tells of the edits.
+def probe(program: str, edits: list[Edit], tests: str | Suite | Callable[[str, tuple], str],
+          evidence: Evidence) -> Facts:
+    """What one run of the failing tests tells of the edits. tests: or what runs a text on tests and gives its output.
 
     Nothing where the program cannot be probed: it makes iterators, is not ASCII, or ends before it can tell.
     """
@@ -163,10 +165,13 @@ def probe(program: str, edits: list[Edit], tests: str | Suite, evidence: Evidenc
     text, of = instrument(program, edits) if evidence.failing else ("", {})
     if not of:
         return facts
-    whole = tests if isinstance(tests, Suite) else suite(tests)
-    taken = [(name, f"__probe_next__()\n{body}") for name, body in whole.tests if name in evidence.failing]
-    with Server(replace(whole, tests=(*taken, ("report", "__probe_report__()"))), limits=LIMITS) as server:
-        output = server.run(text).output
+    if callable(tests):
+        output = tests(text, evidence.failing)
+    else:
+        whole = tests if isinstance(tests, Suite) else suite(tests)
+        taken = [(name, f"__probe_next__()\n{body}") for name, body in whole.tests if name in evidence.failing]
+        with Server(replace(whole, tests=(*taken, ("report", "__probe_report__()"))), limits=LIMITS) as server:
+            output = server.run(text).output
     if "<probe>" not in output or "</probe>" not in output:
         return facts
     told = json.loads(output.split("<probe>")[1].split("</probe>")[0])

@@ -1,16 +1,14 @@
 """Run the pytest tests of a user's project on many versions of one of its files, as pytest itself would.
 
-The project (the folder that holds the program, its tests and what they need) is copied; nothing is ever written to the
-original. `ProjectServer` judges candidates in the jail by forks of a pytest that is started once (project_worker.py);
-`confirm` runs a fresh pytest on a copy of the files with the patch in place, and alone may call a patch final.
+Nothing is ever written to the project: copies of it are used (project.py). `ProjectServer` judges candidates in the
+jail by forks of a pytest that is started once (project_worker.py); `confirm` runs a fresh pytest on a copy of the files
+with the patch in place, and alone may call a patch final.
 
 Unusual: the tests of a project are whatever pytest collects, each case of a `parametrize` its own. A test file that
 cannot be collected because of the program counts as one test, named by the file. Skipped tests do not count.
 """
 
 import json
-import os
-import re
 import secrets
 import select
 import shutil
@@ -18,112 +16,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from . import jail
 from .jail import Limits
+from .project import Project, below
 from .sandbox import GRACE, PYTEST_CPU, Result, ending, outcome_of, tier
 from .sandbox_worker import receive, send
 
 WORKER = Path(__file__).with_name("project_worker.py")
-MARKS = ("pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg", "conftest.py", ".git")
-SKIPPED = {"__pycache__", ".git", ".hg", ".tox", ".nox", ".venv", "venv", "node_modules", ".pytest_cache",
-           ".mypy_cache", ".ruff_cache", ".ipynb_checkpoints"}
-MOST_FILES, MOST_BYTES = 3000, 100 << 20  # of a project that are copied, the nearest to PROGRAM and TESTS first
 FIRST = Limits(cpu_seconds=30, wall_seconds=90, memory_mb=1024, processes=64, open_files=256, fuel=5_000_000)
 FUEL, CPU, WALL = 200_000, 3.0, 10.0  # a candidate's least limits: fuel of each test; seconds of all
 SLOWER = 10  # times the fuel of the program as it is, and three times its seconds, that a candidate may use
-
-
-@dataclass(frozen=True)
-class Project:
-    """Where a program and its tests are: both lie below `root`."""
-
-    root: Path
-    program: Path
-    tests: Path
-
-    @classmethod
-    def of(cls, program: Path | str, tests: Path | str) -> "Project":
-        """Raises ValueError: a path that does not exist, a program that is no file."""
-        program, tests = Path(program), Path(tests)
-        if not program.is_file():
-            raise ValueError(f"PROGRAM: {program} is {'a folder' if program.is_dir() else 'not there'}; expected a "
-                             "Python file")
-        if not tests.exists():
-            raise ValueError(f"--tests: {tests} is not there; expected a pytest file or a folder of them")
-        program, tests = program.resolve(), tests.resolve()
-        if program == tests:
-            raise ValueError(f"--tests: {tests} is PROGRAM itself; expected tests that import it")
-        root = Path(os.path.commonpath([program.parent, tests if tests.is_dir() else tests.parent]))
-        while (root / "__init__.py").exists():
-            root = root.parent
-        marked = (folder for folder in (root, *root.parents) if any((folder / mark).exists() for mark in MARKS))
-        found, home = next(marked, root), Path.home()
-        return cls(root if found in (home, *home.parents) else found, program, tests)
-
-    def path_in(self, copy: str, path: Path) -> str:
-        return os.path.join(copy, path.relative_to(self.root))
-
-    def import_root(self, copy: str) -> str:
-        """The folder from which the program is imported by its full name."""
-        folder = self.program.parent
-        while (folder / "__init__.py").exists() and folder != self.root:
-            folder = folder.parent
-        return self.path_in(copy, folder)
-
-    def options(self) -> list[str]:
-        """pytest's options: of the project's `addopts` only the way to import is kept."""
-        said = "".join((self.root / mark).read_text(errors="replace") for mark in MARKS[:4]
-                       if (self.root / mark).is_file())
-        mode = re.search(r"--import-mode[= ]\w+", said)
-        return ["-o", f"addopts={mode[0].replace(' ', '=') if mode else ''}"]
-
-    def orders(self, copy: str, mode: str, program: str) -> dict:
-        return {"mode": mode, "root": copy, "program": program, "path": [self.import_root(copy), copy],
-                "programs": [self.path_in(copy, self.program), str(self.program)],
-                "tests": [self.path_in(copy, self.tests)],
-                "options": [f"--rootdir={copy}", *self.options()]}
-
-    def copy(self, folder: str) -> str:
-        """Copy the project into `folder`; a sentence on what was left out, or ""."""
-        spent, files, bytes_ = set(), 0, 0
-        near = [self.program, *below(self.tests), *below(self.program.parent)]
-        for path in (path for paths in (near, below(self.root)) for path in paths):
-            if path in spent or not path.is_file():
-                continue
-            spent.add(path)
-            size = path.stat().st_size
-            files, bytes_ = files + 1, bytes_ + size
-            if files > MOST_FILES or bytes_ > MOST_BYTES:
-                return (f"{self.root} is large: only {files - 1} files, those nearest to PROGRAM and TESTS first, "
-                        "are seen by the tests")
-            target = self.path_in(folder, path)
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            shutil.copyfile(path, target)
-            shutil.copymode(path, target)
-        return ""
-
-
-def below(folder: Path) -> Iterator[Path]:
-    """The files below a folder, the upper ones first; caches and environments left out."""
-    if folder.is_file():
-        yield folder
-        return
-    level = [folder]
-    while level:
-        lower = []
-        for parent in level:
-            try:
-                entries = sorted(os.scandir(parent), key=lambda entry: entry.name)
-            except OSError:  # closed to us, as it would be to pytest
-                continue
-            lower += [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)
-                      and entry.name not in SKIPPED and not os.path.exists(os.path.join(entry, "pyvenv.cfg"))]
-            yield from (Path(entry) for entry in entries if not entry.is_dir(follow_symlinks=False))
-        level = lower
 
 
 # ---------------------------------------------------------------- what a run of pytest said
@@ -292,15 +197,15 @@ class ProjectServer:
         except (OSError, ValueError):
             return None
 
-    def ask(self, program: str, trace: bool, limits: Limits | None = None) -> tuple[Said, str, float, str]:
-        """What pytest said, what ended it, CPU seconds, output."""
+    def ask(self, program: str, trace: bool, limits: Limits | None = None, only=()) -> tuple[Said, str, float, str]:
+        """What pytest said, what ended it, CPU seconds, output. only: the tests to be run, if not all."""
         if not self.process:
             self.begin()
         preload, self.preloaded = (() if self.preloaded else self.modules), bool(self.modules)
         limits = limits or self.limits
         try:
             send(self.process.stdin, {"program": program, "trace": trace, "limits": asdict(limits),
-                                      "preload": preload})
+                                      "preload": preload, "only": only})
             reply = self.reply()
         except OSError:
             reply = None
@@ -318,6 +223,11 @@ class ProjectServer:
     def run(self, program: str, trace: bool = False, limits: Limits | None = None) -> Result:
         said, end, seconds, output = self.ask(program, trace, limits)
         return result_of(said, self.names, end, seconds, output, self.jail)
+
+    def probe(self, program: str, only: tuple[str, ...]) -> str:
+        """The output of a text made by `probe.instrument`, run on some tests."""
+        return self.ask(program, False, replace(self.limits, output_bytes=400_000, fuel=FIRST.fuel,
+                                                cpu_seconds=max(5.0, self.limits.cpu_seconds)), only)[3]
 
 
 # ---------------------------------------------------------------- one run of a fresh pytest

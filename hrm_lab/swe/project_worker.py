@@ -63,6 +63,7 @@ class Worker:
         self.code, self.imports, self.report = None, 0, None
         self.fuel = self.left = orders["limits"]["fuel"]
         self.tracing, self.lines, self.outcome, self.message = False, set(), None, ""
+        self.only, self.probed = None, None
         self.outside = [folder + os.sep for folder in (orders["root"], os.path.dirname(orders["programs"][-1]))]
         self.others = 2 if os.getpid() == 1 else jail_init.own_tasks()
 
@@ -177,6 +178,7 @@ class Worker:
         os.closerange(result + 1, 256)
         limits = job["limits"]
         self.fuel, self.left, self.tracing = limits["fuel"], 1.5 * limits["fuel"], job["trace"]
+        self.only = job["only"] and set(job["only"])
         jail_init.set_limits(limits, self.others)
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_PROF, limits["cpu_seconds"])
@@ -237,12 +239,20 @@ class Worker:
         if self.orders["mode"] != "fresh":  # a traceback as text is dear, and nobody reads it
             item.repr_failure = lambda excinfo, style=None: ""
 
+    def pytest_collection_modifyitems(self, items):
+        if self.only:
+            items[:] = [item for item in items if item.nodeid in self.only]
+            self.probed = next((module for module in list(sys.modules.values())
+                                if "__probe_next__" in getattr(module, "__dict__", ())), None)
+
     def pytest_collection_finish(self, session):
         self.report("imported", self.imports, [item.nodeid for item in session.items], 0, self.seen())
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item, nextitem):
         self.outcome, self.message = None, ""
+        if self.probed:
+            self.probed.__probe_next__()
         if self.orders["mode"] != "fresh":
             self.refill()
             self.look()
@@ -260,6 +270,10 @@ class Worker:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session):
         result = yield
+        if self.probed:
+            self.refill()
+            self.probed.__probe_report__()
+            sys.stdout.flush()
         if self.orders["mode"] != "fresh":  # summaries are for people
             self.report("end", int(bool(session.testsfailed)), self.imported() if self.tracing else [])
             os._exit(0)

@@ -19,10 +19,13 @@ from . import diffs
 from .evidence import Evidence, of
 from .feedback import Feedback
 from .orders import KindBalanced
-from .project_tests import FIRST, Project, ProjectServer, confirm
+from .probe import probe
+from .project import Project
+from .project_tests import FIRST, ProjectServer, confirm
 from .sandbox import Result
 from .search import Outcome, Step, search
 
+WEIGHTS = Path(__file__).parents[2] / "weights" / "swe-python"
 LONGER = 5  # candidates whose tests pass but for those that ran out of fuel that are run again with all of it
 
 
@@ -95,9 +98,17 @@ class Report:
                           f"after: {total} of {total} tests pass, in a fresh pytest, too; {spent}"])
 
 
-def default_prior():
-    """What orders the candidates if nothing else is given."""
-    return KindBalanced()
+def shipped(folder: Path = WEIGHTS):
+    """(prior, feedback, note) of the policy that comes with the repo; without it, an order that knows no repairs.
+
+    The folder holds `Policy.save`'s files and, if it was trained, feedback.safetensors.
+    """
+    if not (folder / "model.safetensors").exists():
+        return KindBalanced(), None, f"no policy in {folder.name}: candidates are ordered by kind and suspicion alone"
+    from .policy import Policy  # torch
+
+    path = folder / "feedback.safetensors"
+    return Policy.load(folder), Feedback.load(path) if path.exists() else None, ""
 
 
 def judge(server: ProjectServer, before: Result, confirmed: dict[str, Result]) -> Callable[[str], Result]:
@@ -127,8 +138,8 @@ def repair(program: Path | str, tests: Path | str, *, budget: int = 1000, second
            watch: Callable[[Step], None] | None = None) -> Report:
     """Look for a patch of the file `program` after which all `tests` (a pytest file or folder) pass.
 
-    budget: executions at most. seconds: of wall time at most. prior: scores candidates (see `search`). watch: sees each
-    step of the search. The same arguments give the same executions, `seconds` apart.
+    budget: executions at most. seconds: of wall time at most. prior: scores candidates (see `search`); without one the
+    policy that comes with the repo does, with its feedback. watch: sees each step of the search. The same arguments give the same executions, `seconds` apart.
     Raises ValueError, with what to do about it: no such file, no Python, tests that pytest cannot collect or that do
     not import the program; `jail.JailError`: no jail.
     """
@@ -140,11 +151,14 @@ def repair(program: Path | str, tests: Path | str, *, budget: int = 1000, second
         raise ValueError(f"PROGRAM: {program}, line {getattr(error, 'lineno', 1)}: {getattr(error, 'msg', error)}; "
                          "expected valid Python") from None
     with ProjectServer(project, source.text) as server:
-        before, note = server.first, server.note
+        before, notes = server.first, [server.note]
         evidence = of(source.text, before)
         if before.outcome == "passed":
             return Report(True, 0, time.monotonic() - began, "", before.tests, before.tests, [], source.text,
-                          "nothing fails", server.jail, note, evidence)
+                          "nothing fails", server.jail, server.note, evidence)
+        if prior is None:
+            prior, feedback, note = shipped()
+            notes.append(note)
         confirmed: dict[str, Result] = {}
         run, first = judge(server, before, confirmed), [before]
 
@@ -152,13 +166,14 @@ def repair(program: Path | str, tests: Path | str, *, budget: int = 1000, second
             return first.pop() if first else run(text)  # the search asks for the program as it is once more
 
         left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
-        found = search(source.text, judged, prior or default_prior(), budget=budget, seconds=left, seed=seed, tree=tree,
-                       feedback=feedback, evidence=evidence, watch=watch)
+        found = search(source.text, judged, prior, budget=budget, seconds=left, seed=seed, tree=tree,
+                       feedback=feedback, evidence=evidence, watch=watch,
+                       probe=lambda text, edits, known: probe(text, edits, server.probe, known))
     after = confirmed[found.program].tests if found.resolved else before.tests
     patch = diffs.make(source.text, found.program, project.program.name) if found.resolved else ""
     return Report(found.resolved, found.executions, time.monotonic() - began, patch, before.tests, after,
-                  [shown(source.text, one) for one in found.ranking], found.program, found.stopped, server.jail, note,
-                  evidence, found)
+                  [shown(source.text, one) for one in found.ranking], found.program, found.stopped, server.jail,
+                  "; ".join(filter(None, notes)), evidence, found)
 
 
 def shown(program: str, one: dict) -> dict:

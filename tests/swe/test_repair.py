@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from hrm_lab.swe import repair as repairs
-from hrm_lab.swe.edits import apply
-from hrm_lab.swe.project_tests import Project, ProjectServer, confirm
+from hrm_lab.swe.edits import apply, candidates
+from hrm_lab.swe.evidence import of
+from hrm_lab.swe.probe import probe
+from hrm_lab.swe.project import Project
+from hrm_lab.swe.project_tests import ProjectServer, confirm
 from hrm_lab.swe.repair import Source, repair
 
 CLAMP = """def clamp(x, low, high):
@@ -247,6 +250,17 @@ def test_the_patch_applies_with_git(tmp_path):
     assert (tmp_path / "clamp.py").read_text() == FIXED
 
 
+def test_the_probe_runs_on_the_failing_tests_alone_and_finds_what_cannot_matter(tmp_path):
+    lay(tmp_path, {"clamp.py": CLAMP, "test_clamp.py": TEST})
+    edits = candidates(CLAMP)
+    with ProjectServer(Project.of(tmp_path / "clamp.py", tmp_path / "test_clamp.py"), CLAMP) as server:
+        facts = probe(CLAMP, edits, server.probe, of(CLAMP, server.first))
+        assert server.run(FIXED).outcome == "passed"
+    dead = {apply(CLAMP, edit) for edit, is_dead in zip(edits, facts.dead, strict=True) if is_dead}
+    assert FIXED not in dead and CLAMP.replace("x < low", "x <= low") in dead and len(dead) > 20
+    assert CLAMP.replace("return x\n", "return low\n") in dead  # no failing test comes there
+
+
 def test_other_line_ends_and_encodings_stay(tmp_path):
     path = tmp_path / "clamp.py"
     path.write_bytes(("# coding: latin-1\n# é\n" + CLAMP).replace("\n", "\r\n").encode("latin-1"))
@@ -301,7 +315,7 @@ def test_candidates_that_break_the_server_do_no_harm(tmp_path):
 
 
 def test_a_large_project_is_copied_in_part_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("hrm_lab.swe.project_tests.MOST_FILES", 3)
+    monkeypatch.setattr("hrm_lab.swe.project.MOST_FILES", 3)
     lay(tmp_path, {"clamp.py": CLAMP, "test_clamp.py": TEST} | {f"other/{i}.txt": "" for i in range(9)})
     report = repair(tmp_path / "clamp.py", tmp_path / "test_clamp.py", budget=1, prior=Knows(FIXED))
     assert report.resolved and "is large: only 3 files" in report.note and report.note in str(report)
