@@ -4,7 +4,7 @@
 
 Rows are JSON lines with prompt, buggy_solution, canonical_solution and test (HumanEvalPack). Python's candidates are
 run in the sandbox, those nearest to the fix by tokens first, so that a hit is found soon; for another language only
-the fix itself counts (in the space up to `normalise`). `--two N` asks for the misses whether one of the N edits
+the fix itself counts (in the space, layout aside). `--two N` asks for the misses whether one of the N edits
 nearest to the fix leaves a program that a second edit turns into the fix: reachability, not a search. The space is
 frozen before any learning: these numbers are for reading and not for tuning. The last line is one JSON object.
 """
@@ -16,11 +16,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from hrm_lab.swe.sandbox import Server
-
 from hrm_lab.metrics import format_score, proportion
-from hrm_lab.swe.edits import apply, candidates
-from hrm_lab.swe.languages import lex, normalise, valid
+from hrm_lab.swe.edits import Edit, Text, apply, candidates
+from hrm_lab.swe.languages import lex, valid
+from hrm_lab.swe.sandbox import Server
 
 
 def nearest(code: str, gold: str, edits: list, language: str) -> list:
@@ -36,12 +35,13 @@ def nearest(code: str, gold: str, edits: list, language: str) -> list:
 
 def two_edits(code: str, gold: str, edits: list, language: str, tries: int) -> bool:
     """Whether a second edit makes the fix of one of the `tries` nearest programs (the fix itself, not the tests)."""
-    wanted = normalise(gold, language)
     for edit in nearest(code, gold, edits, language)[:tries]:
         middle = apply(code, edit)
-        if valid(middle, language) and (any(normalise(apply(middle, second), language) == wanted for second in nearest(
-                middle, gold, candidates(middle, language), language)[:60])):
-            return True
+        if valid(middle, language):
+            text = Text(middle, language)
+            wanted = text.key(Edit("fix", 0, len(middle), gold))
+            if any(text.key(second) == wanted for second in candidates(middle, language)):
+                return True
     return False
 
 
@@ -52,8 +52,9 @@ def judge(row: dict, language: str, two: int) -> dict:
     start = time.process_time()
     edits = candidates(code, language)
     seconds = time.process_time() - start
-    wanted = normalise(gold, language)
-    exact = [edit for edit in edits if len(edit.text) < 4000 and normalise(apply(code, edit), language) == wanted]
+    text = Text(code, language)
+    wanted = text.key(Edit("fix", 0, len(code), gold))
+    exact = [edit for edit in edits if text.key(edit) == wanted]
     found = {"task": row["task_id"], "candidates": len(edits), "seconds": seconds, "exact": bool(exact), "runs": 0,
              "kind": exact[0].kind if exact else None, "two": False}
     if language == "python":

@@ -15,12 +15,14 @@ from hrm_lab.swe.domain import classify
 from hrm_lab.swe.edits import apply
 from hrm_lab.swe.inject import inject
 from hrm_lab.swe.instances import Instance
-from hrm_lab.swe.packages import MAX_LINES, MIN_LINES, Function, Package, PackageServer
+from hrm_lab.swe.package_table import Function, Package
+from hrm_lab.swe.packages import PackageServer
 from hrm_lab.swe.sandbox import Result
 from hrm_lab.swe.statement import problem_statement
 from hrm_lab.swe.tool_plan import ochiai, plan
 
-SEVERAL = 0.1  # share of attempts that draw two or three bugs
+SEVERAL = 0.15  # share of attempts that draw two or three bugs; about two thirds of them hold
+MAX_LINES, MIN_LINES = 80, 3  # of a function that is broken
 SUSPECTS = 5  # functions named by the plan's `locate`
 
 
@@ -58,7 +60,7 @@ def fits(function: Function) -> bool:
 
 
 def draw(function: Function, rng: random.Random) -> Drawn | None:
-    """One bug, or with a chance of 10 % two or three; None if none could be made."""
+    """One bug, or with a chance of 15 % two or three; None if none could be made."""
     margin, code = indentation(function.text), enumerable(function.text)
     count = rng.choice((2, 3)) if rng.random() < SEVERAL else 1
     kinds, steps = [], []
@@ -85,9 +87,9 @@ def reason(server: PackageServer, drawn: Drawn, gold: Result) -> tuple[Result | 
             return None, result.outcome
         if result.tier in ("unparsed", "parses"):
             return None, "does not compile"
-        if seen == result.tests:
-            return None, "one of several bugs changes no test"
-        seen = result.tests
+        if seen == (result.tests, result.output):
+            return None, "one of several bugs changes nothing"
+        seen = result.tests, result.output
     return result, "valid"
 
 

@@ -171,9 +171,10 @@ def constants(p: Program, e: Node):
     t, text, at = p.table, p.text(e), (e.start, e.end)
     numbers, strings = p.constants(p.function(e))
     if e.role == "number":
-        near = [str(int(text) + step) for step in (1, -1, 2, -2)] if INTEGER.fullmatch(text) and text.isascii() else \
+        whole = INTEGER.fullmatch(text) and text.isascii()
+        near = [str(int(text) + step) for step in (1, -1, 2, -2)] if whole else \
             [text + "0", "0" + text] if text.startswith(".") else []
-        if near and int(text) >= 10:
+        if whole and int(text) >= 10:
             near += [text[:-1], text + "0", str(int(text) * 2), str(int(text) // 2)]
         for other in dict.fromkeys([*near, "0", "1", "2", "-1", "10", *numbers, *t.defaults["num"][4:]]):
             if other != text:
@@ -233,11 +234,12 @@ def names(p: Program, e: Node):
         for other in p.names(e.start, kind):
             if other != text:
                 yield ("name", *at, other)
-        if e.parent.role not in ("attribute", "subscript", "call", "unary") and kind in ("num", "any"):
-            if kind == "num" or e.parent.role in ("binary", "args", "return", "augassign"):
-                yield from (("name-to-constant", *at, other) for other in ("0", "1"))
-                yield from (("name-to-constant", *at, other) for other in p.constants(p.function(e))[0] if other not
-                        in "01")
+        plain = e.parent.role not in ("attribute", "subscript", "call", "unary")
+        used = e.parent.role in ("binary", "args", "return", "augassign")
+        if plain and (kind == "num" or kind == "any" and used):
+            yield from (("name-to-constant", *at, other) for other in ("0", "1"))
+            yield from (("name-to-constant", *at, other) for other in p.constants(p.function(e))[0]
+                        if other not in "01")
         if kind in ("str", "any") and e.parent.role in ("binary", "args"):
             yield from (("name-to-constant", *at, other) for other in p.constants(p.function(e))[1][:5])
         for other in p.calls:

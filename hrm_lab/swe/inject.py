@@ -8,6 +8,7 @@ arXiv 1905.13334).
 """
 
 import random
+import re
 from dataclasses import dataclass
 
 from .edits import KINDS, Edit, Text, apply, parses, proposals, sites
@@ -16,12 +17,13 @@ from .scope import program
 
 UNDONE_BY = {  # kind of repair -> kinds of edit that make the bug; itself unless named here
     "drop-operand": ("add-operand", "off-by-one"), "add-operand": ("drop-operand",),
-    "off-by-one": ("off-by-one", "drop-operand"), "drop-condition": ("add-condition",),
+    "off-by-one": ("drop-operand",), "drop-condition": ("add-condition",),
     "add-condition": ("drop-condition",), "constant-to-name": ("name-to-constant", "default"),
     "name-to-constant": ("constant-to-name",), "drop-argument": ("add-argument",), "add-argument": ("drop-argument",),
     "wrap-call": ("unwrap-call",), "unwrap-call": ("wrap-call",), "wrap-min-max": ("unwrap-call",),
     "add-index": ("drop-index",), "drop-index": ("add-index", "slice"), "slice": ("slice", "drop-index"),
-    "index": ("index", "sign"), "truth-condition": ("replace-condition",), "default": ("default", "constant"),
+    "index": ("index", "sign", "drop-operand"), "truth-condition": ("replace-condition",), "default": ("default",
+    "constant"),
     "hoist": ("substitute",), "substitute": ("substitute", "hoist", "name"), "unguard": ("guard",), "guard": (
     "unguard",),
     "dedent": ("indent",), "indent": ("dedent",), "delete": ("duplicate", "insert-update", "insert-copy",
@@ -32,13 +34,21 @@ UNDONE_BY = {  # kind of repair -> kinds of edit that make the bug; itself unles
     "add-attribute": ("drop-attribute",), "drop-attribute": ("add-attribute",), "add-else": ("drop-else",),
     "drop-else": ("add-else",), "drop-branch": (), "wrap-both": (), "index-to-call": ("add-index",), 
 }
-NEVER = frozenset({"drop-branch", "wrap-both", "truth-condition"})  # nothing undoes them: repairs only
+NEVER = frozenset({"drop-branch", "wrap-both", "truth-condition", "duplicate"})  # nothing in sound code undoes them
+ADDS = {  # kind of repair -> how what it adds begins or ends: what a bug of that kind takes away
+    "off-by-one": r"[+-]\s*1$", "add-operand": r"^(?!.*[+-]\s*1$)", "wrap-min-max": r"\b(?:min|max)\(",
+    "slice": r":",
+    "index-to-call": r"^(?:sum|max|min|len)\(", "index": r"^-|^len\(", "insert-guard": r"^if\b",
+    "insert-return": r"^return\b",
+    "insert-jump": r"^(?:break|continue)\b", "insert-update": r"^\w+ ?(?:[-+*/]|//)= ?", "insert-call": r"^\w+\.\w+\(",
+    "insert-assignment": r"^[\w.]+ = ", "guard": r"^if\b", "unguard": r"", "add-else": r"^else\b",
+}
 WEIGHTS = {"name": 4, "constant": 4, "comparison": 4, "function": 3, "operator": 3, "off-by-one": 3, "wrap-call": 3,
            "add-operand": 2, "add-condition": 2, "boolean": 2, "swap-operands": 2, "string": 2, "default": 2,
            "slice": 2,
            "add-argument": 2, "swap-arguments": 2, "insert-guard": 2, "insert-update": 2, "return": 2, "negate": 2,
            "drop-condition": 2, "drop-operand": 2, "truth": 2, "constant-to-name": 2}
-TRIES = 12
+TRIES = 16
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,8 @@ def inject(code: str, rng: random.Random, language: str = "python", within: tupl
         kinds.remove(drawn)
         makers, tries = frozenset(UNDONE_BY.get(drawn, (drawn,))), 0
         for node in rng.sample(nodes, len(nodes)):
-            made = [Edit(*found) for found in proposals(p, node, makers)]
+            made = [edit for edit in (Edit(*found) for found in proposals(p, node, makers))
+                    if re.search(ADDS.get(drawn, ""), code[edit.start:edit.end].strip())]
             for edit in rng.sample(made, min(3, len(made))):
                 if not (low <= edit.start and edit.end <= high and text.key(edit) and parses(p, edit)):
                     continue
@@ -88,8 +99,9 @@ def _repairable(code: str, edit: Edit, kind: str, language: str, within: tuple[i
     inside = within[0], within[1] + len(buggy) - len(code)
     p, text = program(buggy, language), Text(buggy, language)
     wanted = text.key(Edit(kind, low, high, code[edit.start:edit.end]))
+    low, high = len(buggy[:low].rstrip()), len(buggy) - len(buggy[high:].lstrip())  # a neighbour, whatever lies between
     for node in sites(p, *inside):
-        if node.end < low - 1 or node.start > high + 1 and node.role != "block":
+        if node.end < low or node.start > high:
             continue
         for found in proposals(p, node, frozenset({kind})):
             repair = Edit(*found)

@@ -6,23 +6,18 @@ from .scope import SEQUENCES, Program, compatible
 from .statements import _loop, _renamed, guarded, indent, movable, statements
 
 
-def gaps(p: Program, block: Node):
-    """Places for a new statement: (offset, indentation, neighbour, whether it comes before the neighbour)."""
-    inside = statements(p, block)
-    for s in inside:
-        if (at := indent(p, s)) is not None and s.role not in ("function", "class"):
-            yield s.start, at, s, True
-    if inside and (at := indent(p, inside[-1])) is not None and inside[-1].role not in ("function", "class", "return"):
-        yield inside[-1].end, at, inside[-1], False
-
-
-def insertions(p: Program, block: Node):
-    """New statements at every place of a block."""
-    if block.role != "block" or p.function(block) is p.top:
+def insertions(p: Program, s: Node):
+    """New statements before a statement, and after it if it ends its block."""
+    if s.parent.role != "block" or p.function(s.parent) is p.top or s.role in ("function", "class"):
         return
-    for offset, at, near, before in gaps(p, block):
-        for kind, text in _new(p, near, offset, at, before):
-            yield (kind, offset, offset, f"{text}\n{at}" if before else f"\n{at}{text}")
+    siblings, at = statements(p, s.parent), indent(p, s)
+    if at is None or s not in siblings:
+        return
+    for kind, text in _new(p, s, s.start, at, True):
+        yield (kind, s.start, s.start, f"{text}\n{at}")
+    if s is siblings[-1] and s.role != "return":
+        for kind, text in _new(p, s, s.end, at, False):
+            yield (kind, s.end, s.end, f"\n{at}{text}")
 
 
 def _new(p: Program, near: Node, offset: int, at: str, before: bool):
@@ -52,6 +47,11 @@ def _new(p: Program, near: Node, offset: int, at: str, before: bool):
         if kind == "list" and p.language == "python":
             yield from (("insert-call", f"{name}.{call}") for call in ("sort()", "reverse()", "pop()", "pop(0)",
                     "sort(reverse=True)"))
+    later = [n for n, start, scope in p.bindings if start > point and scope is function and n not in names]
+    for name in dict.fromkeys(later):  # used before it has a value
+        kind = p.types.get((function.start, name), "any")
+        for known in ("num", "list", "str", "dict", "bool") if kind == "any" else (kind,):
+            yield from (("insert-assignment", f"{name} = {value}{end}") for value in t.defaults.get(known, ())[:2])
     unknown = [n for n in names if p.type_at(point, n) in ("any", "none")][-4:]
     for name in unknown:
         for attribute in p.attributes[:4]:
@@ -100,10 +100,10 @@ def _results(p: Program, function: Node, point: int) -> list[str]:
     """What a new return may give back: what others return, then names and literals."""
     t, found, kinds = p.table, {}, set()
     for node in function.walk():
-        if node.role == "return" and p.function(node) is function:
-            if node.parts and len(text := p.text(node.parts[0])) <= 30 and p.visible(node.parts[0], point):
-                found[text] = None
-                kinds.add(p.guess(node.parts[0]))
+        value = node.parts[0] if node.role == "return" and node.parts and p.function(node) is function else None
+        if value is not None and len(text := p.text(value)) <= 30 and p.visible(value, point):
+            found[text] = None
+            kinds.add(p.guess(value))
     kind = next(iter(kinds)) if len(kinds) == 1 else "any"
     literals = [t.true, t.false] if kind in ("bool", "any") else []
     literals += [literal for k, group in t.defaults.items() if k == kind for literal in group[:3]]
@@ -116,11 +116,12 @@ def _statements(p: Program, function: Node) -> list[tuple[str, Node]]:
     """The simple statements of a function, each once."""
     found = {}
     for node in function.walk():
-        if node.role in ("exprstmt", "update", "assign", "jump", "augassign") and node.parent.role == "block" and len(
-                p.text(node)) < 100 \
-                and "\n" not in p.text(node) and node not in p.skipped and p.text(node) != "pass":
-            if not (node.parts and node.parts[0].role == "string"):
-                found.setdefault(p.text(node), node)
+        text = p.text(node)
+        simple = node.role in ("exprstmt", "update", "assign", "jump", "augassign") and node.parent.role == "block"
+        docstring = bool(node.parts) and node.parts[0].role == "string"
+        short = len(text) < 100 and "\n" not in text and text != "pass"
+        if simple and short and not docstring and node not in p.skipped:
+            found.setdefault(text, node)
     return list(found.items())[:24]
 
 

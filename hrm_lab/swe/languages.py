@@ -170,7 +170,7 @@ def detect(code: str) -> str:
         wrong = errors(read)
         unread = sum(max(1, node.end_byte - node.start_byte) for node in wrong)
         hints = {match if isinstance(match, str) else match[0] for match in re.findall(LANGUAGES[language].hints, code)}
-        return min(1.0, unread / max(1, len(text))) + 0.1 * min(5, len(wrong)) - 0.08 * min(6, len(hints))
+        return min(1.0, unread / max(1, len(text))) + 0.3 * min(3, len(wrong)) - 0.08 * min(6, len(hints))
     return min(LANGUAGES, key=score)
 
 

@@ -1,11 +1,10 @@
-"""Real packages with their own tests: where code and tests lie in each sdist, and a server that judges candidates.
+"""A server that judges candidates by a package's own tests. Which packages there are is in package_table.py.
 
-The packages are pinned in data/sources.txt; their code is read, and run only inside the jail. Unusual: pytest starts
-and collects once a package, then every candidate costs a fork, a swap of one function and the tests that reach it
-(package_worker.py); `fresh` is the ordinary run of pytest on changed files that has the last word.
+Their code runs only inside the jail. Unusual: pytest starts and collects once a package, then every candidate costs a
+fork, a swap of one function and the tests that reach it (package_worker.py); `fresh` is the ordinary run of pytest on
+changed files that has the last word.
 """
 
-import ast
 import json
 import os
 import select
@@ -14,124 +13,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from hrm_lab.files import write_atomic
-from hrm_lab.sources import fetch, unpack
 from hrm_lab.swe import jail
 from hrm_lab.swe.jail import Limits
+from hrm_lab.swe.package_table import Function, Package, functions
 from hrm_lab.swe.sandbox import Result, tier
 
 HERE = Path(__file__).parent
 SLOW = 0.1  # CPU seconds: a test that takes longer judges no candidate
-MAX_LINES, MIN_LINES = 80, 3  # of a function that is broken or repaired
+MAX_CALLS, FEW = 100_000, 5  # that the tests of one candidate may make by a clean run; tests that may make more
 PYTEST = ("-c", os.devnull, "-p", "no:cacheprovider", "-W", "ignore", "--continue-on-collection-errors")
 ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONNOUSERSITE": "1"}
 
 
 class PackageError(RuntimeError):
     """A package whose tests cannot be run; one line."""
-
-
-@dataclass(frozen=True)
-class Package:
-    """A package of data/sources.txt. Paths are relative to the root of its sdist; a folder ends with "/"."""
-
-    name: str
-    code: str  # what is broken: files whose path starts so, tests excepted
-    tests: tuple[str, ...]  # given to pytest; may be patterns
-    split: str
-    path: str = "."  # what goes on sys.path
-
-
-PACKAGES = {package.name: package for package in (
-    Package("inflection", "inflection/", ("test_inflection.py",), "train"),
-    Package("toolz", "toolz/", ("toolz/tests", "toolz/sandbox/tests"), "train"),
-    Package("boltons", "boltons/", ("tests",), "train"),
-    Package("cachetools", "src/cachetools/", ("tests",), "train", "src"),
-    Package("funcy", "funcy/", ("tests",), "train"),
-    Package("semver", "src/semver/", ("tests",), "train", "src"),
-    Package("parse", "parse/", ("tests",), "train"),
-    Package("tabulate", "tabulate/", ("test",), "train"),
-    Package("sqlparse", "sqlparse/", ("tests",), "train"),
-    Package("xmltodict", "xmltodict", ("tests",), "train"),
-    Package("voluptuous", "voluptuous/", ("voluptuous/tests/tests.py",), "train"),
-    Package("isodate", "src/isodate/", ("tests",), "train", "src"),
-    Package("mistune", "src/mistune/", ("tests",), "train", "src"),
-    Package("pyrsistent", "pyrsistent/", ("tests/*_test.py",), "train"),
-    Package("textdistance", "textdistance/", ("tests",), "train"),
-    Package("h11", "h11/", ("h11/tests",), "train"),
-    Package("lark", "lark/", ("tests",), "train"),
-    Package("hyperframe", "src/hyperframe/", ("tests",), "valid", "src"),
-    Package("anytree", "src/anytree/", ("tests",), "valid", "src"),
-    Package("schema", "schema/", ("test_schema.py",), "valid"),
-    Package("humanize", "src/humanize/", ("tests",), "valid", "src"),
-    Package("itsdangerous", "src/itsdangerous/", ("tests",), "test", "src"),
-    Package("rfc3986", "src/rfc3986/", ("tests",), "test", "src"),
-    Package("unidiff", "unidiff/", ("tests",), "test"),
-    Package("hpack", "src/hpack/", ("tests",), "test", "src"),
-    Package("webcolors", "src/webcolors/", ("tests",), "test", "src"),
-)}
-
-
-def checkout(name: str, cache: str | os.PathLike) -> Path:
-    """Root folder of a package's sdist, fetched and unpacked under `cache` if it is not there. Raises `SourceError`."""
-    return unpack(fetch(name, cache), Path(cache) / "unpacked")
-
-
-@dataclass(frozen=True)
-class Function:
-    """A function of a package: `text` is file[start:end], whole lines from `def` on, without decorators."""
-
-    file: str
-    name: str  # dotted, e.g. "Stack.push"
-    line: int  # where it starts for Python, decorators included
-    start: int
-    end: int
-    text: str
-
-
-def functions(package: Package, root: Path) -> list[Function]:
-    """The package's functions and methods, in the order of files and lines; not those inside functions.
-
-    A name that a file defines twice (a property and its setter) is left out: a name alone must say which is meant.
-    """
-    found = []
-    for path in sorted(root.rglob("*.py")):
-        file = path.relative_to(root).as_posix()
-        parts = file.removeprefix(package.code).split("/")
-        if not file.startswith(package.code) or any(p.startswith(("test", "conftest")) for p in parts):
-            continue
-        try:
-            text = path.read_bytes().decode()
-            tree = ast.parse(text)
-        except ValueError:  # SyntaxError is one: a file for another Python
-            continue
-        if "\r" in text or "\f" in text:  # lines that Python counts differently
-            continue
-        starts = [0]
-        for line in text.split("\n"):
-            starts.append(starts[-1] + len(line) + 1)
-        inside = [Function(file, name, min([node.lineno, *(d.lineno for d in node.decorator_list)]),
-                           starts[node.lineno - 1], starts[node.end_lineno] - 1,
-                           text[starts[node.lineno - 1]:starts[node.end_lineno] - 1])
-                  for name, node in _definitions(tree, "")]
-        names = Counter(function.name for function in inside)
-        found += [function for function in inside if names[function.name] == 1]
-    return found
-
-
-def _definitions(tree, prefix):
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield prefix + node.name, node
-        elif isinstance(node, ast.ClassDef):
-            yield from _definitions(node, f"{prefix}{node.name}.")
-        elif isinstance(node, ast.If | ast.Try | ast.With):
-            yield from _definitions(node, prefix)
 
 
 @dataclass(frozen=True)
@@ -149,8 +49,8 @@ class Profile:
     def reaching(self) -> dict[tuple[str, str, int], list[str]]:
         """Function -> tests, the cheapest of each test function first, so that few tests are many-sided."""
         by_function = {}
-        for test, functions in self.reached.items():
-            for function in functions:
+        for test, reached in self.reached.items():
+            for function in reached:
                 by_function.setdefault(function, {}).setdefault(test.split("[")[0], []).append(test)
         return {function: _turns(groups, self.calls) for function, groups in by_function.items()}
 
@@ -249,8 +149,14 @@ class PackageServer:
         return {(function.file, function.name): function for function in functions(self.package, self.root)}
 
     def tests_of(self, function: Function) -> list[str]:
-        """Tests that reach a function, at most `max_tests`, in the order in which they run."""
-        return self.profile.reaching.get((function.file, function.name, function.line), [])[:self.max_tests]
+        """Tests that reach a function in the order in which they run: at most `max_tests`, and not too much work."""
+        chosen, calls = [], 0
+        for test in self.profile.reaching.get((function.file, function.name, function.line), [])[:self.max_tests]:
+            calls += self.profile.calls[test]
+            if len(chosen) >= FEW and calls > MAX_CALLS:
+                break
+            chosen.append(test)
+        return chosen
 
     @cached_property
     def _fixed(self) -> tuple[set, set]:

@@ -5,7 +5,7 @@ Unusual: types are guesses from literals, annotations and uses ("num", "str", "b
 """
 
 import re
-from functools import lru_cache
+from functools import lru_cache, wraps
 
 from .languages import Node, root, table
 
@@ -28,12 +28,24 @@ def compatible(a: str, b: str) -> bool:
     return a == b or "any" in (a, b) or "none" in (a, b) or (a in SEQUENCES and b in SEQUENCES)
 
 
+def kept(method):
+    """A method of one argument whose answers live as long as its object."""
+    @wraps(method)
+    def answer(self, argument):
+        key = method.__name__, argument
+        if key not in self.answers:
+            self.answers[key] = method(self, argument)
+        return self.answers[key]
+    return answer
+
+
 class Program:
     """One text, read once: its tree, its names and types, what its expressions are made of."""
 
     def __init__(self, code: str, language: str):
         self.code, self.language, self.table = code, language, table(language)
         self.top = root(code, language)
+        self.answers: dict[tuple, object] = {}
         self.nodes = [node for node in self.top.walk() if node.named]
         self.skipped: set[Node] = set()     # imports, types, decorators: never edited
         self.targets: set[Node] = set()     # what is assigned to, not read
@@ -237,16 +249,16 @@ class Program:
             return "num"
         return "str" if self.guess(node) == "str" else "any"
 
-    @lru_cache(maxsize=4096)  # noqa: B019 (programs are few and small)
+    @kept
     def _names(self, start: int) -> tuple[tuple[str, str], ...]:
         found = {}
         for name, at, scope in self.bindings:
-            if scope.start <= start < scope.end and (at < start or scope.role == "comprehension") and name not in found:
-                if name not in ("self", "cls", "this", "_"):
-                    found[name] = self.types.get((self._function_at(at), name), "any")
+            bound = scope.start <= start < scope.end and (at < start or scope.role == "comprehension")
+            if bound and name not in found and name not in ("self", "cls", "this", "_"):
+                found[name] = self.types.get((self._function_at(at), name), "any")
         return tuple(found.items())
 
-    @lru_cache(maxsize=4096)  # noqa: B019
+    @kept
     def _function_at(self, at: int) -> int:
         inner = [node.start for node in self.nodes if node.role == "function" and node.start <= at < node.end]
         return max(inner, default=self.top.start)
@@ -258,12 +270,12 @@ class Program:
     def type_at(self, at: int, name: str) -> str:
         return dict(self._names(at)).get(name, "any")
 
-    @lru_cache(maxsize=512)  # noqa: B019
+    @kept
     def inside(self, function: Node) -> tuple[Node, ...]:
         """Expressions of a function that are read, in source order."""
         return tuple(node for node in function.walk() if node.named and self.is_value(node))
 
-    @lru_cache(maxsize=512)  # noqa: B019
+    @kept
     def pool(self, function: Node) -> tuple[tuple[str, str, float, Node], ...]:
         """Distinct small expressions of a function: text, type, level, node."""
         found = {}
@@ -273,7 +285,7 @@ class Program:
                 found[text] = (text, self.guess(node), self.level(node), node)
         return tuple(found.values())
 
-    @lru_cache(maxsize=512)  # noqa: B019
+    @kept
     def constants(self, function: Node) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Numbers and strings (source text) of the file, those of the function first."""
         numbers, strings = {}, {}
@@ -294,7 +306,7 @@ class Program:
                 return False
         return True
 
-    @lru_cache(maxsize=512)  # noqa: B019
+    @kept
     def tested(self, function: Node) -> tuple[Node, ...]:
         """The conditions of a function and their parts that are joined by and, or."""
         found = []

@@ -73,7 +73,7 @@ def calls(p: Program, e: Node):
                 continue
             head = p.operand(e, 20) if template.startswith("{0}") else p.operand(e, 0)
             yield ("wrap-call", *at, p.place(e, template.format(head), 20 if template[-1] in ")]h" else 10.5))
-    if e.role != "number" and not (e.role == "string"):
+    if e.role != "number" and e.role != "string":
         for function, count in p.calls.items():
             if count == 1 and function.isidentifier() and function not in ("main",):
                 yield ("wrap-call", *at, f"{function}({text})")
@@ -185,7 +185,7 @@ def indexing(p: Program, e: Node):
 def logic(p: Program, e: Node):
     """A conjunct or a disjunct added to a condition; branches of a conditional expression; filters."""
     t, at = p.table, (e.start, e.end)
-    if p.is_condition(e) and e.role != "paren" and not (e.parent.role == "unary"):
+    if p.is_condition(e) and e.role != "paren" and e.parent.role != "unary":
         logical = e.role == "binary" and p.operator(e) in (t.both, t.either)
         inside = e.parent.role == "binary" and p.operator(e.parent) in (t.both, t.either)
         if not logical or not inside:

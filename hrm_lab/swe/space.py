@@ -1,4 +1,4 @@
-"""How good the space of edits is: whether the known repair is a candidate, and how many candidates there are beside it."""
+"""How good the space of edits is: is the known repair a candidate, and how many candidates are there in all?"""
 
 from hrm_lab.swe.drawing import enumerable
 from hrm_lab.swe.edits import apply, candidates

@@ -1,4 +1,4 @@
-"""Build validated instances from the packages of packages.py: `python -m hrm_lab.swe.synthesis --out DIR --n 10000`.
+"""Build validated instances from packages with tests: `python -m hrm_lab.swe.synthesis --out DIR --n 10000`.
 
 A package's attempts are numbered; number t draws from a generator seeded by (seed, package, t) alone, so that a build
 that was killed goes on where it stopped and ends with the same instances as one that was not. What is kept goes to
@@ -26,17 +26,8 @@ from hrm_lab.swe import diffs, drawing
 from hrm_lab.swe.dedup import change, repeated, similar
 from hrm_lab.swe.instances import Instance, card, read, write
 from hrm_lab.swe.jail import Limits
-from hrm_lab.swe.packages import (
-    PACKAGES,
-    Package,
-    PackageError,
-    PackageServer,
-    Profile,
-    checkout,
-    fresh,
-    functions,
-    settle,
-)
+from hrm_lab.swe.package_table import PACKAGES, Package, checkout, functions
+from hrm_lab.swe.packages import PackageError, PackageServer, Profile, fresh, settle
 
 PER_FUNCTION = 40  # instances of one function, at most
 DRY = 30  # attempts in a row without an instance that end a package
@@ -102,6 +93,7 @@ def build_package(package: Package, root: Path, out: Path, quota: int, seed: int
         if len(kept) >= quota or state["next"] > last + DRY:
             return state | {"kept": len(kept)}
         start, counts = _cpu(), Counter(state["counts"])
+        parent = os.getppid()  # a worker whose build was killed stops at once
         have = {instance.instance_id for instance in written}
         taken = {}  # (file, name) -> changes of the kept bugs
         for instance in kept:
@@ -112,7 +104,7 @@ def build_package(package: Package, root: Path, out: Path, quota: int, seed: int
         with PackageServer(package, root, limits=LIMITS, profile=found) as server:
             targets = [f for f in functions(package, root) if (f.file, f.name) not in dropped
                        and drawing.fits(f) and server.swappable(f)]
-            while targets and count < quota and number <= last + DRY:
+            while targets and os.getppid() == parent and count < quota and number <= last + DRY:
                 new, why = _attempt(server, targets, number, seed, version, taken, gold, texts)
                 counts[why] += 1
                 if new:
@@ -151,9 +143,10 @@ def _attempt(server: PackageServer, targets: list, number: int, seed: int, versi
     if any(drawn.program == program or similar(drawn.change, other) for program, other in others):
         return None, "near-duplicate"
     if key not in gold:
-        clean = server.run(*key, function.text)
-        steady = [test for test, outcome in clean.tests.items() if outcome == "passed"]
-        gold[key] = server.run(*key, function.text, steady) if steady else clean
+        gold[key] = server.run(*key, function.text)
+        steady = [test for test, outcome in gold[key].tests.items() if outcome == "passed"]
+        if steady and gold[key].outcome != "passed":
+            gold[key] = server.run(*key, function.text, steady)
     if gold[key].outcome != "passed":
         return None, f"pristine function: {gold[key].outcome}"
     bug, why = drawing.reason(server, drawn, gold[key])

@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 import textwrap
-import time
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +15,8 @@ from hrm_lab.swe.sandbox import Limits, Server, confirm, run_command
 GOOD = "def f(x):\n    return x + 1\n"
 BAD = "def f(x):\n    return x\n"
 TESTS = "import math\n\ndef check(f):\n    assert f(1) == 2\n    assert math.isclose(abs(f(2)), 3)\n\ncheck(f)\n"
-LIMITS = Limits(cpu_seconds=0.5, wall_seconds=4, memory_mb=256, file_mb=1, fuel=200_000)
+# the wall limit is far above what CPU time allows, however busy the machine is
+LIMITS = Limits(cpu_seconds=0.5, wall_seconds=60, memory_mb=256, file_mb=1, fuel=200_000)
 INSIDE = jail.strongest() in ("unshare+landlock", "bwrap")
 needs_namespaces = pytest.mark.skipif(not INSIDE, reason=f"jail {jail.strongest()} hides neither files nor processes")
 needs_file_jail = pytest.mark.skipif(jail.strongest() == "limits", reason="jail limits hides no files and no network")
@@ -47,8 +48,6 @@ def runs_on(server):
     ("x = 10**10**8", "cpu"),
     ("import re; re.match('(a+)+$', 'a' * 60 + 'b')", "cpu"),
     ("import signal; signal.signal(signal.SIGPROF, signal.SIG_IGN); sum(range(10**12))", "cpu"),
-    ("import time; time.sleep(1000)", "wall"),
-    ("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", "wall"),
     ("x = [0] * 10**10", "memory"),
     ("x = bytearray(300 * 2**20)", "memory"),
     ("import mmap; m = mmap.mmap(-1, 300 * 2**20)", None),  # an OSError
@@ -65,6 +64,15 @@ def test_a_candidate_that_does_not_end_well_is_named(server, body, outcome):
     assert found.outcome == (outcome or "failed"), found
     assert set(found.tests.values()) <= {outcome or "error", "error", "fuel", "memory"} and found.jail == server.jail
     runs_on(server)
+
+
+@pytest.mark.parametrize("body", ["import time; time.sleep(1000)",
+                                  "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"])
+def test_a_candidate_that_sleeps_is_ended_by_the_wall_limit(body):
+    with Server(TESTS, limits=replace(LIMITS, wall_seconds=2)) as server:
+        found = server.run(attack(body))
+        assert found.outcome == "wall" and set(found.tests.values()) == {"wall"}, found
+        assert server.run(BAD).outcome == "failed"
 
 
 FORGERIES = {
@@ -100,9 +108,10 @@ def test_a_wrong_candidate_that_patches_its_runner_is_not_passed(server, body):
 
 
 def test_a_fork_bomb_stops_at_its_limit(server):
-    began = time.monotonic()
-    found = server.run(attack("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"))
-    assert found.outcome in ("fuel", "cpu", "wall", "forged")
+    with Server(TESTS, limits=replace(LIMITS, cpu_seconds=0.1)) as short:  # each of its processes may take this long
+        found = short.run(attack("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"))
+        assert found.outcome in ("fuel", "cpu", "forged"), found
+        assert short.run(BAD).outcome == "failed"
     found = server.run("import os\n" + attack("""
         n = 0
         try:
@@ -114,10 +123,9 @@ def test_a_fork_bomb_stops_at_its_limit(server):
             print('forks', n)
             n = -1
         assert n == -1, 'no limit'"""))
-    assert found.outcome == "failed" or found.outcome == "passed", found
+    assert found.outcome in ("failed", "passed"), found  # "failed": the other test had no processes left to try
     assert int(found.output.split("forks ")[1].split()[0]) <= LIMITS.processes + 2, found
     runs_on(server)
-    assert time.monotonic() - began < 120
 
 
 @pytest.mark.parametrize("daemon", ["", "os.setsid()\n    if os.fork(): os._exit(0)\n    "])

@@ -128,7 +128,8 @@ def test_limits_bind_also_root(kind):
             "        n += 1\nexcept OSError: pass\nprint(n, resource.getrlimit(resource.RLIMIT_AS)[1] >> 20)")
     out, _ = run(code, jail=kind, limits=Limits(processes=5, memory_mb=256))
     forks, memory = map(int, out.split())
-    assert 1 <= forks <= 7 and memory == 256
+    most = 7 if kind in ("unshare+landlock", "bwrap") else 60  # else all jails of the user count, and they come and go
+    assert 1 <= forks <= most and memory == 256
 
 
 def test_the_clean_environment_has_no_secret():

@@ -6,7 +6,8 @@ import pytest
 
 from hrm_lab.sources import listed
 from hrm_lab.swe.jail import Limits
-from hrm_lab.swe.packages import PACKAGES, Package, PackageError, PackageServer, fresh, functions, settle
+from hrm_lab.swe.package_table import PACKAGES, Package, functions
+from hrm_lab.swe.packages import PackageError, PackageServer, fresh, settle
 
 CODE = '''
 """A tiny package."""

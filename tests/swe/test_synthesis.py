@@ -15,7 +15,7 @@ from hrm_lab.swe import dedup, drawing, synthesis
 from hrm_lab.swe.diffs import apply, reverse
 from hrm_lab.swe.inject import KINDS
 from hrm_lab.swe.instances import read
-from hrm_lab.swe.packages import Function
+from hrm_lab.swe.package_table import Function
 from hrm_lab.swe.statement import leaks
 
 QUOTA = 12
@@ -56,7 +56,7 @@ from pathlib import Path
 from test_packages import CODE, TESTS, make
 from test_synthesis import MORE, MORE_TESTS, QUOTA
 from hrm_lab.swe import synthesis
-from hrm_lab.swe.packages import Package
+from hrm_lab.swe.package_table import Package
 synthesis.BATCH = 1
 folder = Path(sys.argv[1])
 package = Package("tiny", "tiny/", ("tests",), "train")
