@@ -32,7 +32,7 @@ class LinearPrior:
         return log_softmax(self.weights[features(program, edits, evidence, language)].sum(1))
 
     @classmethod
-    def fit(cls, examples: list[Example], epochs: int = 6, rate: float = 0.02, decay: float = 0.02, batch: int = 16,
+    def fit(cls, examples: list[Example], epochs: int = 4, rate: float = 0.01, decay: float = 0.02, batch: int = 16,
             seed: int = 0) -> "LinearPrior":
         """AdamW on the cross-entropy of the repair among its rivals; the mean of the last epochs' weights."""
         rng = np.random.default_rng(seed)
@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None):
     parser = argparse.ArgumentParser(prog="python -m hrm_lab.swe.linear", description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True, help="folder with train-*.npz and valid-*.npz of policy_data")
     parser.add_argument("--out", required=True, help="folder for linear.safetensors")
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--decay", type=float, default=0.02)
     given = parser.parse_args(arguments)
     set_threads()

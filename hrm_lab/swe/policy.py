@@ -5,10 +5,10 @@ state there, the new tokens, and its state at other uses of the names that they 
 recurrence are strung together and halt when the Q head expects its first edit to be the repair (Wang et al. 2025,
 arXiv 2506.21734); `variant="plain"` runs the same blocks once and is the control.
 
-Unusual: a score has a wide part, one weight for each hashed feature of features.py (Cheng et al. 2016,
-arXiv 1606.07792), switched off by `wide=False`. Names enter by sub-words, alias and class (reading.py), so that
-programs with names never seen are read as well. Programs longer than `LONGEST` tokens are cut: edits beyond score by
-what the wide part says and by the last token.
+Unusual: the network adds to the scores of a linear prior (the wide part of Cheng et al. 2016, arXiv 1606.07792),
+which is fitted first, stays as it is, and is left out by `wide=False`. Names enter by sub-words, alias and class
+(reading.py), so that programs with names never seen are read as well. Programs longer than `LONGEST` tokens are cut:
+edits beyond score by what the wide part says and by the last token.
 """
 
 from dataclasses import asdict, dataclass
@@ -29,7 +29,6 @@ from hrm_lab.swe.policy_data import FIELDS, Example
 from hrm_lab.swe.reading import BUCKETS, Reading
 
 LONGEST = 1024
-WIDE_SCALE = 10.0  # the wide weights learn this much faster than the rest
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,11 @@ class Policy(nn.Module):
         self.what = Linear(D, 2)  # score and value
         self.q_head = Linear(D, 1, bias=True)
         if c.wide:
-            self.wide = nn.Parameter(torch.zeros(SIZE))
+            self.register_buffer("wide", torch.zeros(SIZE))
+            self.trust = nn.Parameter(torch.ones(()))  # in the linear prior
+        with torch.no_grad():  # the network starts as the linear prior
+            for head in (self.where, self.what, self.q_head):
+                head.weight.zero_()
 
     def segment(self, x: Tensor, z_H: Tensor, z_L: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """One segment on embedded tokens (B, T, D); mask (B, 1, 1, T), 0 or -inf. One-step gradient."""
@@ -123,10 +126,15 @@ class Policy(nn.Module):
         return where[..., 0], what[..., 0], what[..., 1], halt[..., 0]
 
     def forward(self, batch: dict[str, Tensor], dtype: torch.dtype = torch.float32):
-        """Yields (scores (B, N), value (B, N), halt (B,), plan (B, N)) after each segment; no gradient in the carry."""
+        """Yields (scores (B, N), value (B, N), halt (B,), plan (B, N)) after each segment; no gradient in the carry.
+
+        batch["base"] (B, N), if there, replaces the linear prior's scores.
+        """
         x = self.table(batch["tokens"]).sum(-2).to(dtype)  # (B, T, D)
         z_H, z_L = self.H_init.to(dtype).expand_as(x), self.L_init.to(dtype).expand_as(x)
-        wide = WIDE_SCALE * self.wide[batch["wide"]].sum(-1) if self.config.wide else 0.0
+        wide = 0.0
+        if self.config.wide:
+            wide = self.trust * (batch["base"] if "base" in batch else self.wide[batch["wide"]].sum(-1))
         for _ in range(self.config.segments):
             z_H, z_L = self.segment(x, z_H, z_L, batch["mask"].to(dtype))
             plan, text, value, halt = self.heads(z_H, z_L, batch)

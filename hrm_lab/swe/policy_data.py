@@ -12,7 +12,6 @@ import argparse
 import ast
 import io
 import random
-import re
 import sysconfig
 import time
 from collections import Counter
@@ -29,7 +28,7 @@ from hrm_lab.swe.edits import Edit, parses, proposals, sites
 from hrm_lab.swe.features import features
 from hrm_lab.swe.inject import inject
 from hrm_lab.swe.languages import lex
-from hrm_lab.swe.packages import PACKAGES, Function, checkout, functions
+from hrm_lab.swe.package_table import PACKAGES, Function, checkout, functions
 from hrm_lab.swe.reading import Reading
 from hrm_lab.swe.scope import program
 
@@ -73,7 +72,6 @@ def pool(split: str, cache: Path) -> list[str]:
     for package in PACKAGES.values():
         if package.split == split:
             found += [enumerable(f.text) for f in functions(package, checkout(package.name, cache)) if fits(f)]
-    found = [text for text in found if not re.search(r"(?<!\d)\.\d", text)]  # .5 is a number that edits do not know
     return [text for text in dict.fromkeys(found) if LINES[0] <= text.count("\n") + 1 <= LINES[1]
             and TOKENS[0] <= len(lex(text, "python")) <= TOKENS[1]]
 

@@ -144,7 +144,7 @@ def test_made_up_evidence_mostly_suspects_the_line_of_the_bug():
 
 
 def test_the_linear_prior_learns_its_examples_and_survives_a_file(examples, tmp_path):
-    prior = LinearPrior.fit(examples, epochs=15)
+    prior = LinearPrior.fit(examples, epochs=10, rate=0.05)
     before = [rank(np.zeros(len(e.kind))) for e in examples]
     after = [rank(prior.weights[e.wide].sum(1)) for e in examples]
     assert np.mean(after) < 0.3 * np.mean(before)

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from hrm_lab.model import count_parameters
-from hrm_lab.swe.edits import candidates
+from hrm_lab.swe.edits import Edit, candidates
 from hrm_lab.swe.evidence import Evidence
 from hrm_lab.swe.policy import PRESETS, Policy, PolicyConfig, collate
-from hrm_lab.swe.policy_data import generate
-from hrm_lab.swe.policy_train import PolicyTraining, losses, train, validate
+from hrm_lab.swe.policy_data import generate, save
+from hrm_lab.swe.policy_train import PolicyTraining, losses, main, train, validate
 
 PROGRAM = """def pick(values, low, high):
     found = []
@@ -38,7 +38,10 @@ def examples():
 
 def model(**changes):
     torch.manual_seed(0)
-    return Policy(replace(SMALL, **changes)).eval()
+    policy = Policy(replace(SMALL, **changes)).eval()
+    for head in (policy.where, policy.what, policy.q_head):  # zero at first
+        torch.nn.init.normal_(head.weight, std=0.1)
+    return policy
 
 
 @pytest.mark.parametrize("variant, segments", [("hrm", 2), ("plain", 1)])
@@ -76,9 +79,9 @@ def test_it_halts_when_sure_and_uses_all_segments_when_not():
 
 
 def test_a_long_program_is_cut_and_not_refused():
-    body = "".join(f"    x{n} = y{n} + {n}\n" for n in range(300))
-    program = "def f():\n" + body
-    edits = candidates(program, limit=60)
+    program = "def f():\n" + "".join(f"    x{n} = y{n} + {n}\n" for n in range(300))
+    places = [k for k, letter in enumerate(program) if letter == "+"]
+    edits = [Edit("operator", k, k + 1, "-") for k in places]
     assert np.isfinite(model().scores(program, edits)).all()
 
 
@@ -107,6 +110,15 @@ def test_training_lowers_the_loss_and_its_weights_come_back(examples, tmp_path):
     assert [row["step"] for row in rows] == [8, 16, 24]
     back, edits = Policy.load(tmp_path / "run"), candidates(PROGRAM)
     assert np.array_equal(back.scores(PROGRAM, edits), policy.eval().scores(PROGRAM, edits))
+
+
+@pytest.mark.parametrize("more", [[], ["--variant", "plain"], ["--deep-only"]])
+def test_the_command_trains_every_variant(examples, tmp_path, more):
+    for split in ("train", "valid"):
+        save(tmp_path / f"{split}-0.npz", examples)
+    main(["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--preset", "smoke", "--steps", "1", *more])
+    config = Policy.load(tmp_path / "run").config
+    assert (config.variant == "plain") == ("plain" in more) and config.wide == ("--deep-only" not in more)
 
 
 def test_errors_name_the_field(tmp_path):
