@@ -189,6 +189,14 @@ def test_twins_do_the_same_to_the_failing_tests(probed):
     assert max(map(len, groups.values())) == 1 and len(groups) < len(edits)
 
 
+def test_the_probe_reads_pytest_modules_and_programs_with_future_imports():
+    program = '"""Words."""\nfrom __future__ import annotations\n\n\n' + SORTED
+    tests = ("from kept import second\n\ndef test_a():\n    assert second([3, 1, 2], 9) == 2\n\n\n"
+             "class TestB:\n    def test_b(self):\n        assert second([1, 1], 4) == 1\n")
+    found = search(program, tests, Uniform(0), budget=1)
+    assert found.evidence.failing == ("test_a",) and found.ruled_out > 100
+
+
 def test_the_best_of_twins_stays():
     facts = Facts(np.array([True, False, False, False]), np.array([0, 1, 1, -1]))
     assert facts.weights(np.array([0.0, 1.0, 2.0, 3.0])).tolist() == [DEAD, TWIN, 0, 0]
