@@ -33,7 +33,7 @@ from .inject import Bug, inject
 from .jail import Limits
 from .linear import LinearPrior
 from .orders import KindBalanced
-from .packages import PACKAGES, checkout
+from .package_table import PACKAGES, checkout
 
 QUIET = ("math", "re", "string", "itertools", "functools", "collections", "operator", "bisect", "heapq")
 POOL = ("0", "1", "2", "3", "5", "7", "10", "12", "-1", "-4", "0.5", "2.0", "''", "'a'", "'abc'", "'Hello World'",
