@@ -133,7 +133,10 @@ def instrument(code: str, edits: list[Edit]) -> tuple[str, dict[int, list[int]]]
             kept.append(i)
     calls = {id(sites.found[i][2]): (i, [new for _, new in of[i]], sites.found[i][3]) for i in kept}
     tree = ast.fix_missing_locations(_Put(calls).visit(sites.tree))
-    return PRELUDE.read_text(encoding="utf-8") + ast.unparse(tree), {i: [n for n, _ in of[i]] for i in kept}
+    future = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+    tree.body = [node for node in tree.body if node not in future]
+    text = "\n".join([*map(ast.unparse, future), PRELUDE.read_text(encoding="utf-8"), ast.unparse(tree)])
+    return text, {i: [n for n, _ in of[i]] for i in kept}
 
 
 @dataclass(frozen=True)

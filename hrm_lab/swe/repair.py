@@ -139,7 +139,8 @@ def repair(program: Path | str, tests: Path | str, *, budget: int = 1000, second
     """Look for a patch of the file `program` after which all `tests` (a pytest file or folder) pass.
 
     budget: executions at most. seconds: of wall time at most. prior: scores candidates (see `search`); without one the
-    policy that comes with the repo does, with its feedback. watch: sees each step of the search. The same arguments give the same executions, `seconds` apart.
+    policy that comes with the repo does, with its feedback. watch: sees each step of the search.
+    The same arguments give the same executions, `seconds` apart.
     Raises ValueError, with what to do about it: no such file, no Python, tests that pytest cannot collect or that do
     not import the program; `jail.JailError`: no jail.
     """

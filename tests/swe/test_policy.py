@@ -1,17 +1,20 @@
 """The policy: shapes, padding, halting, weights in a file, and that training teaches it something."""
 
 import json
+import random
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from hrm_lab.inspect_notebook import ROOT
 from hrm_lab.model import count_parameters
 from hrm_lab.swe.edits import Edit, candidates
 from hrm_lab.swe.evidence import Evidence
+from hrm_lab.swe.linear import LinearPrior, rank
 from hrm_lab.swe.policy import PRESETS, Policy, PolicyConfig, collate
-from hrm_lab.swe.policy_data import generate, save
+from hrm_lab.swe.policy_data import drawn, generate, save
 from hrm_lab.swe.policy_train import PolicyTraining, losses, main, train, validate
 
 PROGRAM = """def pick(values, low, high):
@@ -101,13 +104,13 @@ def test_loss_wants_the_first_row_and_ignores_padding():
 
 
 def test_training_lowers_the_loss_and_its_weights_come_back(examples, tmp_path):
-    c = PolicyTraining(batch=5, steps=24, every=8, warmup=2, ema=0.7, rate=0.02)
+    c = PolicyTraining(batch=5, steps=18, every=6, warmup=2, ema=0.7, rate=0.02)
     before = validate(model(), examples, c, "cpu")
     policy = train(SMALL, c, examples, examples, tmp_path / "run", "cpu")
     after = validate(policy, examples, c, "cpu")
-    assert after["loss"] < 0.7 * before["loss"]
+    assert after["loss"] < 0.85 * before["loss"]
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [8, 16, 24]
+    assert [row["step"] for row in rows] == [6, 12, 18]
     back, edits = Policy.load(tmp_path / "run"), candidates(PROGRAM)
     assert np.array_equal(back.scores(PROGRAM, edits), policy.eval().scores(PROGRAM, edits))
 
@@ -119,6 +122,18 @@ def test_the_command_trains_every_variant(examples, tmp_path, more):
     main(["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--preset", "smoke", "--steps", "1", *more])
     config = Policy.load(tmp_path / "run").config
     assert (config.variant == "plain") == ("plain" in more) and config.wide == ("--deep-only" not in more)
+
+
+def test_shipped_priors_find_repairs_early():
+    folder = ROOT / "weights" / "swe-python"
+    for prior in (LinearPrior.load(folder / "linear.safetensors"), Policy.load(folder / "hrm")):
+        places = []
+        for seed in range(6):
+            code, edits = drawn(PROGRAM, random.Random(seed))
+            scores = prior.scores(code, edits, Evidence.none())
+            places.append(rank(scores) / len(edits))
+        assert np.median(places) < 0.1
+    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 20e6
 
 
 def test_errors_name_the_field(tmp_path):

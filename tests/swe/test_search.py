@@ -1,6 +1,7 @@
 """Searches: found patches, budgets, determinism, two bugs, resuming; and what outcomes do to the rest."""
 
 import json
+import random
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hrm_lab.swe import feedback_train
 from hrm_lab.swe.edits import Edit, apply, candidates
 from hrm_lab.swe.evidence import Evidence
 from hrm_lab.swe.feedback import (
@@ -187,6 +189,14 @@ def test_twins_do_the_same_to_the_failing_tests(probed):
     assert max(map(len, groups.values())) == 1 and len(groups) < len(edits)
 
 
+def test_the_probe_reads_pytest_modules_and_programs_with_future_imports():
+    program = '"""Words."""\nfrom __future__ import annotations\n\n\n' + SORTED
+    tests = ("from kept import second\n\ndef test_a():\n    assert second([3, 1, 2], 9) == 2\n\n\n"
+             "class TestB:\n    def test_b(self):\n        assert second([1, 1], 4) == 1\n")
+    found = search(program, tests, Uniform(0), budget=1)
+    assert found.evidence.failing == ("test_a",) and found.ruled_out > 100
+
+
 def test_the_best_of_twins_stays():
     facts = Facts(np.array([True, False, False, False]), np.array([0, 1, 1, -1]))
     assert facts.weights(np.array([0.0, 1.0, 2.0, 3.0])).tolist() == [DEAD, TWIN, 0, 0]
@@ -311,3 +321,52 @@ def test_with_feedback_the_next_execution_differs():
     for feedback, wanted in ((None, [0, 2, 1]), (Feedback(weights.ravel()), [0, 1, 2])):
         found = search(program, judge, Prior(), edits=edits, tree=False, feedback=feedback, depth=1)
         assert [edits.index(step.edit) for step in found.trace] == wanted
+
+
+# ---------------------------------------------------------------- the fit of the feedback
+
+
+def task(n):
+    """Two spans; an edit of the one that passes is near one that came closer, every other outcome is the same."""
+    program, edits = "a = 1\nb = 2\n", [Edit("constant", at, at + 1, str(i)) for at in (4, 10) for i in range(3, 9)]
+    before = seen("failed", messages=["AssertionError: assert 9 == 4"])
+    closer = seen("failed", messages=["AssertionError: assert 5 == 4"])
+    right = 6 * (n % 2)
+    outcomes = [closer if right <= i < right + 6 else before for i in range(12)]
+    outcomes[right + 3] = seen("passed", messages=[""])
+    return feedback_train.Task(f"t{n}", program, "", edits, before, outcomes, Evidence.none())
+
+
+def test_the_fit_learns_which_outcomes_point_to_the_fix():
+    given = [task(n) for n in range(12)]
+    feedback = feedback_train.train(given, Uniform(), noise=1.0, rounds=1)
+    told = [feedback_train.executions(one, KindBalanced(5), feedback) for one in given]
+    untold = [feedback_train.executions(one, KindBalanced(5), None) for one in given]
+    assert np.mean(told) < np.mean(untold)
+
+
+def test_tasks_are_written_and_read(tmp_path):
+    given = [task(0), task(1)]
+    assert feedback_train.write(tmp_path / "t.jsonl", given) == 2
+    assert feedback_train.read(tmp_path / "t.jsonl") == given
+
+
+def test_a_function_stands_alone_with_what_it_needs_or_not_at_all():
+    import ast
+
+    tree = ast.parse("LIMIT = 3\ndef helper(x):\n    return x + LIMIT\ndef f(x):\n    y = helper(x)\n    return y\n"
+                     "def g(x):\n    return open(x)\ndef h(x):\n    return missing(x) + 1\n")
+    known = {getattr(node, "name", "LIMIT"): node for node in tree.body}
+    text = feedback_train.alone(known["f"], known)
+    names = {}
+    exec(text, names)
+    assert names["f"](2) == 5
+    assert feedback_train.alone(known["g"], known) is None and feedback_train.alone(known["h"], known) is None
+
+
+def test_behaviour_becomes_assertions_that_hold():
+    program = "def double(x):\n    y = x + x\n    return y\n"
+    known = feedback_train.behaviour(program, "double", 1, random.Random(0))
+    assert len(known) >= 4
+    with Server("\n".join(known)) as server:
+        assert server.run(program).outcome == "passed"
