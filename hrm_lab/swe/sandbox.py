@@ -23,7 +23,7 @@ from pathlib import Path
 from . import jail
 from .jail import Limits
 from .sandbox_worker import receive, send
-from .split import split_tests, suite
+from .split import Suite, split_tests, suite
 
 __all__ = ["Limits", "Result", "Server", "confirm", "run_command", "split_tests"]
 WORKER = Path(__file__).with_name("sandbox_worker.py")
@@ -50,6 +50,8 @@ class Result:
     jail: str = ""
     ticks: int = 0  # fuel used
     code: int | None = None  # return code of a command
+    messages: dict[str, str] = field(default_factory=dict)  # test that did not pass -> what it said, on one line
+    lines: dict[str, tuple[int, ...]] = field(default_factory=dict)  # test, or "import" -> lines that it ran, if traced
 
 
 def tier(tests: Iterable[str]) -> str:
@@ -84,9 +86,13 @@ def judge(reply: dict, names: list[str], kind: str) -> Result:
         records.append((int(what) if what.isdigit() else what, value, message))
     forged |= bool(torn) and not torn.startswith(nonce[:len(torn)])
     said = {what: value for what, value, _ in records if isinstance(what, str)}
-    messages = "\n".join(message for _, _, message in records if message)
-    output = reply["output"] + ("\n" if reply["output"] and messages else "") + messages
-    common = {"seconds": reply["seconds"], "output": output, "jail": kind, "ticks": int(said.get("end") or 0)}
+    texts = "\n".join([message for _, _, message in records if message][:3])
+    output = reply["output"] + ("\n" if reply["output"] and texts else "") + texts
+    shown = {str(i + (i >= decoy)): name for i, name in enumerate(names)}
+    common = {"seconds": reply["seconds"], "output": output, "jail": kind, "ticks": int(said.get("end") or 0),
+              "messages": {shown[str(what)]: message for what, _, message in records if message and str(what) in shown},
+              "lines": {(shown | {"import": "import"})[what[5:]]: tuple(map(int, filter(None, value.split(","))))
+                        for what, value in said.items() if what[:5] == "lines" and what[5:] in {*shown, "import"}}}
     outcomes = [(what, value) for what, value, _ in records if isinstance(what, int)]
     seen = dict(outcomes)
     forged |= [i for i, _ in outcomes] != list(range(len(outcomes))) or len(outcomes) > len(names) + 1
@@ -113,9 +119,10 @@ class Server:
     Raises ValueError: tests that do not parse or hold no test; `jail.JailError`: no jail.
     """
 
-    def __init__(self, tests: str, *, limits: Limits = Limits(), prelude: str = "",  # noqa: B008 (frozen)
+    def __init__(self, tests: str | Suite, *, limits: Limits = Limits(), prelude: str = "",  # noqa: B008 (frozen)
                  module: str | None = None):
-        self.suite, self.limits, self.prelude = suite(tests, module), limits, prelude
+        self.suite = tests if isinstance(tests, Suite) else suite(tests, module)
+        self.limits, self.prelude = limits, prelude
         self.names = [name for name, _ in self.suite.tests]
         self.process, self.jail = None, jail.strongest()
 
@@ -154,11 +161,12 @@ class Server:
         except (OSError, ValueError):
             return None
 
-    def run(self, program: str) -> Result:
+    def run(self, program: str, trace: bool = False) -> Result:
+        """Judge one program; with `trace` the result says which lines each test ran, for several times the CPU."""
         if not self.process:
             self.begin()
         try:
-            send(self.process.stdin, {"program": program, "fuel": self.limits.fuel})
+            send(self.process.stdin, {"program": program, "fuel": self.limits.fuel, "trace": trace})
             reply = self.reply()
         except OSError:  # it ended between two candidates
             reply = None

@@ -11,7 +11,8 @@ before, and one decoy test that must fail. That stops exits, writes to every ope
 names. It does not stop a candidate that walks the frames of its caller to find the harness, or whose values claim to
 be equal to everything; no check inside one interpreter does. Edits of a program in its own names do not do that, and
 `sandbox.confirm` runs the rest in a fresh pytest with none of this code.
-Messages: four bytes of length, big-endian, then JSON. Results of a child: lines of nonce, test, outcome, message.
+Messages: four bytes of length, big-endian, then JSON. Results of a child: lines of nonce, test, outcome, message; if
+the job asks for a trace also nonce, "lines" + test, line numbers.
 """
 
 import ast
@@ -33,6 +34,7 @@ import types
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import fuel as fuel_points  # noqa: E402
 import jail_init  # noqa: E402
+import observe  # noqa: E402
 
 sys.path.pop(0)
 # modules that do nothing when they are imported, and that small programs use: imported once, here
@@ -42,6 +44,7 @@ QUIET = frozenset("abc array bisect cmath collections contextlib copy dataclasse
 IMPORTS = re.compile(r"^.*import.*$", re.MULTILINE)
 DECOY = compile("assert 0 == 1", "<decoy>", "exec")
 FORGE_BYTES = 1 << 20  # more than any honest list of results
+SAID, SAY = 100, 200  # messages of a candidate, and characters of each, that are reported
 
 
 def receive(stream) -> dict | None:
@@ -78,24 +81,32 @@ def run_one(run, tank, outcomes=("passed", "failed", "error", "memory", "exited"
 
 def child(code: types.CodeType, suite: dict, limits: dict, nonce: str, decoy: int, result: int):
     """Run the program and its tests in this process, reporting each; the caller ends it."""
-    write, said = os.write, 0
+    write, said, traced = os.write, 0, suite["trace"]
 
     def report(what, value, message=""):
         nonlocal said
         if message:
             said += 1
-            message = message[:400].replace("\n", " ") if said <= 3 else ""
+            message = message[:SAY].replace("\n", " ") if said <= SAID else ""
         write(result, f"{nonce} {what} {value} {message}\n".encode("utf-8", "replace"))
+
+    def look(what, run):
+        """Outcome and message of one call, its lines reported if they are asked for."""
+        found = []
+        if traced:
+            lines = observe.lines_of(lambda: found.extend(run_one(run, tank)), code.co_filename)
+            report(f"lines{what}", ",".join(map(str, sorted(lines))))
+        return found or run_one(run, tank)
 
     tank = fuel_points.Tank(suite["fuel"])
     module = types.ModuleType(suite["module"])
     module.__dict__["__tick__"] = tank.tick
     for name in suite["aliases"]:
         sys.modules[name] = module
-    outcome, message = run_one(lambda: exec(code, module.__dict__), tank)
+    outcome, message = look("import", lambda: exec(code, module.__dict__))
     report("import", outcome, message)
     if outcome == "passed":
-        names = dict(module.__dict__, __name__="tests", __builtins__=suite["builtins"])
+        names = dict(module.__dict__, __name__="tests", __builtins__=suite["builtins"], __show__=observe.show)
         outcome, message = run_one(lambda: exec(suite["setup"], names), tank)
         report("setup", outcome, message)
     if outcome == "passed":
@@ -104,7 +115,7 @@ def child(code: types.CodeType, suite: dict, limits: dict, nonce: str, decoy: in
             if tank.empty():
                 report(i, "fuel")
             else:
-                outcome, message = run_one(lambda code=test: exec(code, names), tank)
+                outcome, message = look(i, lambda code=test: exec(code, names))
                 report(i, outcome, message if test is not DECOY else "")
     for names, name, value in suite["watched"]:
         if names.get(name) is not value:
@@ -153,12 +164,12 @@ def drain(fd: int, kept: bytearray, keep: int) -> int:
         kept += data[:max(0, keep - len(kept))]
 
 
-def wait(pid: int, result: int, output: int, limits: dict) -> dict:
-    """Follow one child to its end, or end it: {"status", "cut", "results", "output"}."""
+def wait(pid: int, result: int, output: int, limits: dict, traced: bool) -> dict:
+    """Follow one child to its end, or end it: {"status", "cut", "results", "output"}; a trace may fill its pipe."""
     results, printed, seen, cut, status = bytearray(), bytearray(), 0, "", None
     poll, deadline = select.poll(), time.monotonic() + limits["wall_seconds"]
     watch = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
-    for fd in filter(None, (watch, output)):
+    for fd in filter(None, (watch, output, traced and result)):
         poll.register(fd, select.POLLIN)
     while status is None:
         left = deadline - time.monotonic()
@@ -247,8 +258,8 @@ def load(orders: dict) -> dict:
     modules = [name for name in orders["imports"] if name not in orders["aliases"]]
     suite["builtins"] = sys.modules["builtins"]
     modules = [suite["builtins"], *(importlib.import_module(name) for name in modules)]
-    suite["setup"] = compile(orders["setup"], "test_program.py", "exec", dont_inherit=True)
-    suite["tests"] = [compile(test, "test_program.py", "exec", dont_inherit=True) for test in orders["tests"]]
+    suite["setup"], *suite["tests"] = (compile(observe.explain(ast.parse(text)), "test_program.py", "exec",
+                                               dont_inherit=True) for text in (orders["setup"], *orders["tests"]))
     used = set().union(*map(names_of, [suite["setup"], *suite["tests"]]))
     suite["watched"] = [(module.__dict__, name, value) for module in modules
                         for name, value in module.__dict__.items() if name in used and callable(value)]
@@ -275,7 +286,7 @@ def serve(requests, replies):
     gc.freeze()
     while (job := receive(requests)) is not None:
         preload(job["program"])
-        suite["fuel"] = job["fuel"]
+        suite["fuel"], suite["trace"] = job["fuel"], job["trace"]
         code = prepare(job["program"], suite["module"])
         if isinstance(code, tuple):
             send(replies, {"reached": code[0], "message": code[1], "whole": True})
@@ -290,7 +301,7 @@ def serve(requests, replies):
         os.close(to_output)
         os.set_blocking(result, False)
         os.set_blocking(output, False)
-        found = wait(pid, result, output, limits)
+        found = wait(pid, result, output, limits, job["trace"])
         os.close(result)
         os.close(output)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

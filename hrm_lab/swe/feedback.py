@@ -1,0 +1,181 @@
+"""Reverse learning: what a tried edit did to the tests re-weighs the edits that were not tried.
+
+Each outcome falls into one of CLASSES by the tests that it mends and breaks and by whether the failing ones say
+something else, nearer to what was expected or not. The state of a search is a count for each candidate, RELATION
+(where and what the tried edit was, seen from this candidate) and class; `Feedback` is a linear map of log(1 + count)
+with a learned gate, fitted as a conditional logit on searches in synthetic bugs. Unusual: nothing is estimated from
+one search but the counts, so that the first outcomes count at once; a table of mean rewards (UCT) needs many.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from .edits import Edit
+from .evidence import lines_at
+from .sandbox import Result
+
+CLASSES = ("same", "crash", "broke", "away", "moved", "closer", "mixed", "mended")
+RELATIONS = ("span", "nested", "line", "near", "far", "line and kind", "kind", "text", "span and kind")
+COMPARED = re.compile(r"assert (.*) (?:==|is) (.*)")
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+CLOSER = 0.02  # change of closeness that counts
+
+
+# ---------------------------------------------------------------- outcomes
+
+
+def closeness(message: str) -> float:
+    """How near a failing comparison is to what was expected, 0 to 1; an exception is 0, what cannot be read 0.1."""
+    found = COMPARED.search(message)
+    if not found:
+        return 0.1 if message.startswith("AssertionError") else 0.0
+    got, wanted = found.groups()
+    if NUMBER.fullmatch(got) and NUMBER.fullmatch(wanted):
+        a, b = float(got), float(wanted)
+        return 0.2 + 0.7 / (1 + abs(a - b) / (1 + abs(b)) * 4) if abs(a) < 1e300 and abs(b) < 1e300 else 0.2
+    a, b = (re.findall(r"\w+|[^\w\s]", text)[:60] for text in (got, wanted))
+    return 0.2 + 0.7 * SequenceMatcher(None, a, b, autojunk=False).ratio()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the tests said of one program, in a form that compares: outcomes and messages in the order of the tests."""
+
+    outcomes: tuple[str, ...]
+    messages: tuple[str, ...]
+    near: float  # mean over tests: 1 passed, else closeness
+
+    @classmethod
+    def of(cls, result: Result) -> "Seen":
+        return cls.from_lists(result.tests.values(), (result.messages.get(name, "") for name in result.tests))
+
+    @classmethod
+    def from_lists(cls, outcomes: Iterable[str], messages: Iterable[str]) -> "Seen":
+        outcomes, messages = tuple(outcomes), tuple(messages)
+        near = [1.0 if outcome == "passed" else closeness(message)
+                for outcome, message in zip(outcomes, messages, strict=True)]
+        return cls(outcomes, messages, sum(near) / max(1, len(near)))
+
+    @property
+    def passed(self) -> int:
+        return self.outcomes.count("passed")
+
+    @property
+    def resolved(self) -> bool:
+        return self.passed == len(self.outcomes) > 0
+
+
+def changes(before: Seen, after: Seen) -> tuple[int, int]:
+    """(tests mended, tests broken)."""
+    pairs = [(a == "passed", b == "passed") for a, b in zip(before.outcomes, after.outcomes, strict=True)]
+    return pairs.count((False, True)), pairs.count((True, False))
+
+
+def reward(before: Seen, after: Seen) -> float:
+    """Share of the failing tests mended, less half the share of the passing ones broken: -0.5 to 1."""
+    mended, broken = changes(before, after)
+    passing = before.passed
+    return mended / max(1, len(before.outcomes) - passing) - 0.5 * broken / max(1, passing)
+
+
+def classify(before: Seen, after: Seen) -> int:
+    """Index into CLASSES."""
+    mended, broken = changes(before, after)
+    if mended:
+        return CLASSES.index("mixed" if broken else "mended")
+    if after == before:
+        return CLASSES.index("same")
+    bad = [i for i, outcome in enumerate(before.outcomes) if outcome != "passed"]
+    if all(after.outcomes[i] != "failed" and after.messages[i] != before.messages[i] for i in bad):
+        return CLASSES.index("crash")
+    if broken:
+        return CLASSES.index("broke")
+    gain = after.near - before.near
+    return CLASSES.index("closer" if gain > CLOSER else "away" if gain < -CLOSER else "moved")
+
+
+# ---------------------------------------------------------------- the state of a search, and the map
+
+
+class State:
+    """Counts of what was tried in one program, seen from each of its candidates: (n_relations, n_classes, n_edits)."""
+
+    def __init__(self, program: str, edits: list[Edit]):
+        self.start, self.end = (np.array([getattr(edit, name) for edit in edits]) for name in ("start", "end"))
+        self.line = np.array(lines_at(program, self.start.tolist()))
+        self.kind, self.text = (np.unique([getattr(edit, name) for edit in edits], return_inverse=True)[1]
+                                for name in ("kind", "text"))
+        self.counts = np.zeros((len(RELATIONS), len(CLASSES), len(edits)), np.float32)
+
+    def related(self, tried: int) -> np.ndarray:
+        """Which candidates stand to the tried one in each relation: (n_relations, n_edits) bool."""
+        start, end, line = self.start[tried], self.end[tried], self.line[tried]
+        span = (self.start == start) & (self.end == end)
+        inner, outer = (self.start >= start) & (self.end <= end), (self.start <= start) & (self.end >= end)
+        nested, same = (inner | outer) & ~span, self.line == line
+        outside = ~same & ~nested
+        near = (abs(self.line - line) <= 2) & outside
+        kind = self.kind == self.kind[tried]
+        return np.stack([span, nested, same & ~span & ~nested, near, outside & ~near, same & kind & ~span, kind & ~same,
+                         (self.text == self.text[tried]) & ~span, span & kind])
+
+    def observe(self, tried: int, outcome: int):
+        self.counts[:, outcome] += self.related(tried)
+
+    def features(self) -> np.ndarray:
+        """(n_edits, n_relations * n_classes)."""
+        return np.log1p(self.counts).reshape(-1, self.counts.shape[2]).T
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """log p(candidate) = trust * prior + gate * features @ weights, up to a constant."""
+
+    weights: np.ndarray  # (n_relations * n_classes,)
+    gate: float = 1.0
+    trust: float = 1.0
+
+    def update(self, prior: np.ndarray, state: State) -> np.ndarray:
+        """Scores (n_edits,) of the candidates after what was seen."""
+        return self.trust * prior + self.gate * (state.features() @ self.weights)
+
+    def save(self, path: Path):
+        save_file({"weights": self.weights.astype(np.float32),
+                   "scalars": np.array([self.gate, self.trust], np.float32)}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Feedback":
+        """Raises ValueError: weights of other relations or classes."""
+        found = load_file(path)
+        if found["weights"].shape != (len(RELATIONS) * len(CLASSES),):
+            raise ValueError(f"{path}: weights have shape {found['weights'].shape}; expected "
+                             f"({len(RELATIONS) * len(CLASSES)},)")
+        return cls(found["weights"], *map(float, found["scalars"]))
+
+
+def insight(prior: np.ndarray, state: State, feedback: Feedback) -> dict[str, float]:
+    """What the outcomes changed in the plan, a distribution over line and kind.
+
+    insight_strength: root mean square over candidates of the ungated update, centred; integration_gate: the gate;
+    feedback_magnitude: norm of the gated update / norm of the prior's log-probabilities, both centred;
+    planning_refinement: KL in nats of the plan after from the plan before.
+    """
+    update = state.features() @ feedback.weights
+    update, centred = update - update.mean(), prior - prior.mean()
+    place = np.unique(np.stack([state.line, state.kind]), axis=1, return_inverse=True)[1].ravel()
+
+    def plan(scores):
+        mass = np.bincount(place, np.exp(scores - scores.max()))
+        return mass / mass.sum()
+
+    before, after = plan(prior), plan(feedback.update(prior, state))
+    kept = after > 0
+    return {"insight_strength": float(np.sqrt((update ** 2).mean())), "integration_gate": feedback.gate,
+            "feedback_magnitude": float(feedback.gate * np.linalg.norm(update) / max(1e-9, np.linalg.norm(centred))),
+            "planning_refinement": float((after[kept] * np.log(after[kept] / before[kept].clip(1e-12))).sum())}

@@ -1,0 +1,73 @@
+"""A node of a search: a program, its candidates by where -> kind -> text, and which of them is next.
+
+PUCT (Rosin 2011, doi 10.1007/s10472-011-9258-6; as in Silver et al. 2017) descends from line to kind by
+Q + C * P * sqrt(1 + N) / (1 + n): P the share of the probability that is not yet tried, n the runs below, Q their mean
+reward (`feedback.reward`), the node's mean where there is none; below a kind the most probable text is next.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .edits import Edit, candidates
+from .evidence import Evidence
+from .feedback import Feedback, Seen, State
+from .probe import Facts
+
+C = 1.0  # PUCT's exploration
+
+
+class Node:
+    """`path`: the edits that led here from the given program; `step`: the execution that did, -1 for none."""
+
+    def __init__(self, code: str, seen: Seen, evidence: Evidence, prior, language: str, path: tuple[Edit, ...] = (),
+                 step: int = -1, edits: list[Edit] | None = None, within: tuple[int, int] | None = None,
+                 probe: Callable[[str, list[Edit], Evidence], Facts] | None = None):
+        self.code, self.seen, self.path, self.step, self.within = code, seen, path, step, within
+        self.edits = candidates(code, language, within) if edits is None else edits
+        n = len(self.edits)
+        self.prior = np.asarray(prior.scores(code, self.edits, evidence, language), float) if n else np.zeros(0)
+        if self.prior.shape != (n,) or not np.isfinite(self.prior).all():
+            raise ValueError(f"prior: scores have shape {self.prior.shape}; expected ({n},) finite numbers")
+        self.facts = probe(code, self.edits, evidence) if probe else None
+        if self.facts:
+            self.prior = self.prior + self.facts.weights(self.prior)
+        self.state = State(code, self.edits)
+        self.left = np.ones(n, bool)
+        self.gains = np.zeros(n)
+        self.scores = self.prior
+
+    @property
+    def tried(self) -> int:
+        return int((~self.left).sum())
+
+    def take(self, tree: bool, noise: np.ndarray) -> int:
+        """Index of the next candidate, which is then no longer left; ties fall as `noise` (n_edits,) has it."""
+        below = np.ones(len(self.edits), bool)
+        if tree:
+            shares = np.where(self.left, np.exp(self.scores - self.scores[self.left].max()), 0.0)
+            for labels in (self.state.line, self.state.kind):
+                below = self._descend(below, labels, shares)
+        among = np.flatnonzero(below & self.left)
+        best = among[self.scores[among] >= self.scores[among].max() - 1e-12]
+        chosen = int(best[np.argmax(noise[best])])
+        self.left[chosen] = False
+        return chosen
+
+    def _descend(self, below: np.ndarray, labels: np.ndarray, shares: np.ndarray) -> np.ndarray:
+        """Which candidates (n_edits,) bool lie below the label that PUCT takes, of those `below` the node above."""
+        size = int(labels.max()) + 1
+        open_, runs, gains, mass = (np.bincount(labels[below], values[below], size)
+                                    for values in (self.left, ~self.left, self.gains, shares))
+        total = runs.sum()
+        mean = gains.sum() / max(1, total)
+        value = np.where(runs > 0, gains / np.maximum(1, runs), mean)
+        score = value + C * mass / max(1e-300, mass.sum()) * np.sqrt(1 + total) / (1 + runs)
+        return below & (labels == np.argmax(np.where(open_ > 0, score, -np.inf)))
+
+    def learn(self, tried: int, outcome: int, gain: float, feedback: Feedback | None):
+        """Take in what a run showed: its class (index) and reward."""
+        self.state.observe(tried, outcome)
+        self.gains[tried] = gain
+        if feedback is not None:
+            self.scores = feedback.update(self.prior, self.state)
