@@ -77,7 +77,10 @@ def draw(function: Function, rng: random.Random) -> Drawn | None:
 
 
 def reason(server: PackageServer, drawn: Drawn, gold: Result) -> tuple[Result | None, str]:
-    """(result of the bug if it is fit for an instance, "valid" or why it is not). gold: result of the repair."""
+    """(result of the bug if it is fit for an instance, "valid" or why it is not). gold: result of the repair.
+
+    The last run is in the reverse order: a bug may spoil what one test leaves behind for the next.
+    """
     function, tests, seen = drawn.function, list(gold.tests), None
     for program in drawn.steps:
         result = server.run(function.file, function.name, program, tests)
@@ -90,7 +93,8 @@ def reason(server: PackageServer, drawn: Drawn, gold: Result) -> tuple[Result | 
         if seen == (result.tests, result.output):
             return None, "one of several bugs changes nothing"
         seen = result.tests, result.output
-    return result, "valid"
+    again = server.run(function.file, function.name, drawn.program, list(result.tests)[::-1])
+    return (result, "valid") if again.tests == result.tests else (None, "depends on the order of the tests")
 
 
 def instance(package: Package, version: str, text: str, drawn: Drawn, number: int, bug: Result, gold: Result,
