@@ -78,7 +78,7 @@ def _place(r: Reading, k: str, i: int, j: int) -> list[str]:
     repeated = max((on_line[text] for text in r.texts[i:j] if is_name(text)), default=0)
     lines = r.lines[-1] - r.lines[0] + 1
     third = 3 * (r.lines[min(i, last)] - r.lines[0]) // lines
-    same = 0 < i and j <= last and r.texts[i - 1] == r.texts[j]
+    same = i > 0 and j <= last and r.texts[i - 1] == r.texts[j]
     found = [
         f"k|{k}", f"old|{k}|{old}", f"old|{old}", f"role|{k}|{node.role}|{node.field}|{above.role}",
         f"above|{k}|{above.role}|{beyond}", f"statement|{k}|{statement.role}|{field}", f"head|{k}|{head}",

@@ -310,7 +310,7 @@ def main():
         worker.plain = compile(orders["program"], orders["programs"][0], "exec", dont_inherit=True)
         worker.reports_to(orders["nonce"], orders["result"])
     else:
-        told, null = tempfile.TemporaryFile(), os.open(os.devnull, os.O_RDWR)
+        told, null = tempfile.TemporaryFile(), os.open(os.devnull, os.O_RDWR)  # noqa: SIM115 (lives as long)
         for fd, target in ((null, 0), (told.fileno(), 1), (told.fileno(), 2)):
             os.dup2(fd, target)
         worker.code = worker.compiled(orders["program"])

@@ -38,7 +38,7 @@ import observe  # noqa: E402
 
 sys.path.pop(0)
 # modules that do nothing when they are imported, and that small programs use: imported once, here
-QUIET = frozenset("abc array bisect cmath collections contextlib copy dataclasses datetime decimal enum fractions "  # noqa: SIM905 (a list of words)
+QUIET = frozenset("abc array bisect cmath collections contextlib copy dataclasses datetime decimal enum fractions "
                   "functools hashlib heapq itertools json math numbers operator queue random re statistics string "
                   "struct textwrap time types typing unicodedata".split())
 IMPORTS = re.compile(r"^.*import.*$", re.MULTILINE)
