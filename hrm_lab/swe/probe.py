@@ -29,7 +29,8 @@ METHODS = frozenset("capitalize copy count endswith find get index isalnum isalp
                     "isupper items join keys lower lstrip replace rfind rstrip split splitlines startswith strip "
                     "swapcase title union upper values zfill sqrt floor ceil log gcd".split())
 ITERATORS = frozenset("iter map zip filter enumerate reversed".split())
-NEVER = (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await, ast.Lambda, ast.Starred)
+NEVER = (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await, ast.Lambda, ast.Starred,
+         ast.Pow, ast.LShift)  # of two large numbers they outlast everything else
 LIMITS = Limits(cpu_seconds=3.0, output_bytes=400_000)
 PRELUDE = Path(__file__).with_name("probe_run.py")
 

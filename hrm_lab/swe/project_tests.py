@@ -227,7 +227,7 @@ class ProjectServer:
     def probe(self, program: str, only: tuple[str, ...]) -> str:
         """The output of a text made by `probe.instrument`, run on some tests."""
         return self.ask(program, False, replace(self.limits, output_bytes=400_000, fuel=FIRST.fuel,
-                                                cpu_seconds=max(5.0, self.limits.cpu_seconds)), only)[3]
+                                                cpu_seconds=max(3.0, self.limits.cpu_seconds)), only)[3]
 
 
 # ---------------------------------------------------------------- one run of a fresh pytest

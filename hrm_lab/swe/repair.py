@@ -99,16 +99,16 @@ class Report:
 
 
 def shipped(folder: Path = WEIGHTS):
-    """(prior, feedback, note) of the policy that comes with the repo; without it, an order that knows no repairs.
+    """(prior, feedback, note) that come with the repo; without them, an order that knows no repairs.
 
-    The folder holds `Policy.save`'s files and, if it was trained, feedback.safetensors.
+    Its card says why the linear prior and not the network is the default. feedback.safetensors need not be there.
     """
-    if not (folder / "model.safetensors").exists():
-        return KindBalanced(), None, f"no policy in {folder.name}: candidates are ordered by kind and suspicion alone"
-    from .policy import Policy  # torch
+    prior, feedback = folder / "linear.safetensors", folder / "feedback.safetensors"
+    if not prior.exists():
+        return KindBalanced(), None, f"no weights in {folder}: candidates are ordered by kind and suspicion alone"
+    from .linear import LinearPrior  # torch
 
-    path = folder / "feedback.safetensors"
-    return Policy.load(folder), Feedback.load(path) if path.exists() else None, ""
+    return LinearPrior.load(prior), Feedback.load(feedback) if feedback.exists() else None, ""
 
 
 def judge(server: ProjectServer, before: Result, confirmed: dict[str, Result]) -> Callable[[str], Result]:

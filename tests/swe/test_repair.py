@@ -15,6 +15,7 @@ from hrm_lab.swe.probe import probe
 from hrm_lab.swe.project import Project
 from hrm_lab.swe.project_tests import ProjectServer, confirm
 from hrm_lab.swe.repair import Source, repair
+from hrm_lab.swe.sandbox import Result
 
 CLAMP = """def clamp(x, low, high):
     if x < low:
@@ -259,6 +260,13 @@ def test_the_probe_runs_on_the_failing_tests_alone_and_finds_what_cannot_matter(
     dead = {apply(CLAMP, edit) for edit, is_dead in zip(edits, facts.dead, strict=True) if is_dead}
     assert FIXED not in dead and CLAMP.replace("x < low", "x <= low") in dead and len(dead) > 20
     assert CLAMP.replace("return x\n", "return low\n") in dead  # no failing test comes there
+
+
+def test_without_weights_a_note_says_so(tmp_path):
+    prior, feedback, note = repairs.shipped(tmp_path)
+    assert feedback is None and "kind and suspicion alone" in note and len(prior.scores(CLAMP, candidates(CLAMP), of(
+        CLAMP, Result("runs", "failed")))) > 10
+    assert repairs.shipped()[2] == ""  # the repo has them
 
 
 def test_other_line_ends_and_encodings_stay(tmp_path):
