@@ -134,7 +134,7 @@ def judge(server: ProjectServer, before: Result, confirmed: dict[str, Result]) -
 
 
 def repair(program: Path | str, tests: Path | str, *, budget: int = 1000, seconds: float | None = None, seed: int = 0,
-           prior=None, feedback: Feedback | None = None, tree: bool = True,
+           prior=None, feedback: Feedback | None = None, tree: bool = False,
            watch: Callable[[Step], None] | None = None) -> Report:
     """Look for a patch of the file `program` after which all `tests` (a pytest file or folder) pass.
 
