@@ -85,7 +85,7 @@ def test_a_failure_is_shown_beside_what_succeeded(project):
     page = (project.work / "reports/02_puzzle_training-bad.html").read_text()
     assert "This run failed." in page and 'class="traceback"' in page and str(project.work) not in page
     index = (project.work / "reports/index.html").read_text()
-    assert "1 failed" in index and "2 ok" in index and "cell 3: ValueError: steps: got -1" in index
+    assert "1 failed" in index and "3 ok" in index and "cell 3: ValueError: steps: got -1" in index
     assert not project.run("06_evaluation").exists()  # it has nothing to judge
 
 

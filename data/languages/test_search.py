@@ -1,7 +1,6 @@
 import pytest
 from search import clamp, search
 
-
 CASES = [([1, 3, 5], 5, 2), ([1, 3, 5], 1, 0), ([2], 2, 0), ([], 4, -1), ([1, 3], 2, -1)]
 
 
