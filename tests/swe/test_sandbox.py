@@ -196,7 +196,7 @@ def test_a_command_reads_its_input_and_ends_with_its_output():
 
 def run_with(program: str, turns: int) -> tuple[dict, fuel.Tank]:
     tank = fuel.Tank(turns)
-    names = {"__tick__": tank.tick}
+    names = {"__tick__": tank.tick, "__name__": "instrumented"}  # without a name, it would pass for builtins
     exec(compile(fuel.instrument(ast.parse(program)), "x", "exec"), names)
     return names, tank
 
@@ -220,10 +220,9 @@ def test_an_endless_program_runs_out(program):
         run_with(program, 500)
 
 
-def test_instrumented_programs_do_what_they_did():
-    source = (ROOT / "hrm_lab/swe/split.py").read_text()
-    names, tank = run_with(source.replace("from dataclasses", "import sys; sys.modules[__name__] = sys\n"
-                                          "from dataclasses"), 10**6)
+def test_instrumented_programs_do_what_they_did(monkeypatch):
+    monkeypatch.setitem(sys.modules, "instrumented", sys)  # a dataclass looks its module up
+    names, tank = run_with((ROOT / "hrm_lab/swe/split.py").read_text(), 10**6)
     assert names["parts"](CHECK, True)[1] == parts(CHECK, True)[1] and tank.used() > 10
 
 
