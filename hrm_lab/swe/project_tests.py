@@ -10,7 +10,6 @@ cannot be collected because of the program counts as one test, named by the file
 
 import json
 import secrets
-import select
 import shutil
 import subprocess
 import sys
@@ -22,8 +21,8 @@ from pathlib import Path
 from . import jail
 from .jail import Limits
 from .project import Project, below
-from .sandbox import GRACE, PYTEST_CPU, Result, ending, outcome_of, tier
-from .sandbox_worker import receive, send
+from .sandbox import PYTEST_CPU, Result, answer, ending, outcome_of, tier
+from .sandbox_worker import send
 
 WORKER = Path(__file__).with_name("project_worker.py")
 FIRST = Limits(cpu_seconds=30, wall_seconds=90, memory_mb=1024, processes=64, open_files=256, fuel=5_000_000)
@@ -190,12 +189,7 @@ class ProjectServer:
         self.process = self.folder = None
 
     def reply(self) -> dict | None:
-        stdout = self.process.stdout
-        try:
-            ready = select.select([stdout], [], [], self.limits.wall_seconds + GRACE)[0]
-            return receive(stdout) if ready else None
-        except (OSError, ValueError):
-            return None
+        return answer(self.process, self.limits)
 
     def ask(self, program: str, trace: bool, limits: Limits | None = None, only=()) -> tuple[Said, str, float, str]:
         """What pytest said, what ended it, CPU seconds, output. only: the tests to be run, if not all."""

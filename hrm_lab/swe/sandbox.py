@@ -109,6 +109,15 @@ def judge(reply: dict, names: list[str], kind: str) -> Result:
     return Result(reached, outcome, tests, **common)
 
 
+def answer(process: subprocess.Popen, limits: Limits) -> dict | None:
+    """A server's next message; None if it ended, or gave none in the time of a candidate and some more."""
+    try:
+        ready = select.select([process.stdout], [], [], limits.wall_seconds + GRACE)[0]
+        return receive(process.stdout) if ready else None
+    except (OSError, ValueError):
+        return None
+
+
 class Server:
     """Validates candidates for one set of tests. Use it in a `with`; `run` one program, `run_many` in their order.
 
@@ -153,13 +162,7 @@ class Server:
             self.process = None
 
     def reply(self) -> dict | None:
-        """The server's next message; None if it ended, or did not answer in time and was ended."""
-        stdout = self.process.stdout
-        try:
-            ready = select.select([stdout], [], [], self.limits.wall_seconds + GRACE)[0]
-            return receive(stdout) if ready else None
-        except (OSError, ValueError):
-            return None
+        return answer(self.process, self.limits)
 
     def run(self, program: str, trace: bool = False) -> Result:
         """Judge one program; with `trace` the result says which lines each test ran, for several times the CPU."""
