@@ -80,17 +80,8 @@ def of_instances(instances: list[Instance], seed: int = 0, rivals: int = RIVALS)
 def repair_of(code: str, fixed: str, kind: str) -> Edit | None:
     """The edit of a kind that makes `fixed` of `code`, up to white space."""
     wanted, p = normalise(fixed, "python"), program(code, "python")
-    low = next((i for i, (a, b) in enumerate(zip(code, fixed, strict=False)) if a != b), min(len(code), len(fixed)))
-    tail = next((i for i, (a, b) in enumerate(zip(code[::-1], fixed[::-1], strict=False)) if a != b), 0)
-    high = len(code) - tail
-    for node in sites(p, 0, len(code)):
-        if node.end < low - 1 or node.start > high + 1:
-            continue
-        for found in proposals(p, node, frozenset({kind})):
-            edit = Edit(*found)
-            if normalise(apply(code, edit), "python") == wanted:
-                return edit
-    return None
+    edits = (Edit(*found) for node in sites(p, 0, len(code)) for found in proposals(p, node, frozenset({kind})))
+    return next((edit for edit in edits if normalise(apply(code, edit), "python") == wanted), None)
 
 
 def said(instance: Instance, made_up) -> Evidence:

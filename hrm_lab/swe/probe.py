@@ -1,10 +1,11 @@
 """Which edits of an expression can matter: all of them are evaluated beside the original in one run of the tests.
 
 An expression that gives the original's value each time in a failing test leaves that test failing; one that raises
-where it first differs breaks it; of those that give the same values one need be tried. Such edits are put back, not
-dropped. Only expressions without effects take part. This is state infection from mutation analysis (Just, Ernst and
-Fraser 2014, doi 10.1145/2610384.2610388) turned to repair. Unusual: hundreds of candidates are ruled out by one run
-of the program as it is. It is no execution of a candidate; it costs the CPU time of some tens of them.
+where it first differs breaks it; of those that give the same values one need be tried. Where an expression is what a
+failing test got, once, the candidate must give what the test wanted. Such edits are put back or forward, not dropped.
+Only expressions without effects take part. This is state infection from mutation analysis (Just, Ernst and Fraser
+2014, doi 10.1145/2610384.2610388) turned to repair. Unusual: hundreds of candidates are judged by one run of the
+tests, which counts as one execution; it costs the CPU time of some tens of them.
 """
 
 import ast
@@ -20,17 +21,22 @@ from .evidence import Evidence, line_starts
 from .jail import Limits
 from .sandbox import Server
 from .split import Suite, suite
+from .symptoms import COMPARED
 
 DEAD = -6.0  # log-weight of an edit that leaves a failing test as it is or breaks it
 TWIN = -1.5  # of all but the first of those that give the same values
-PURE = frozenset("abs all any bool chr dict divmod enumerate float frozenset int isinstance len list max min ord pow "
-                 "range repr reversed round set sorted str sum tuple type zip".split())
-METHODS = frozenset("capitalize copy count endswith find get index isalnum isalpha isdigit islower isnumeric isspace "
-                    "isupper items join keys lower lstrip replace rfind rstrip split splitlines startswith strip "
-                    "swapcase title union upper values zfill sqrt floor ceil log gcd".split())
+HIT = 6.0  # of one that gives each failing test what it wanted
+PURE = frozenset("abs all any bool chr dict divmod enumerate filter float frozenset int isinstance len list max min "
+                 "ord pow range repr reversed round set sorted str sum tuple type zip".split())
+METHODS = frozenset("capitalize center copy count difference endswith find format get index intersection isalnum "
+                    "isalpha isdigit islower isnumeric isspace isupper items join keys ljust lower lstrip partition "
+                    "replace rfind rjust rstrip split splitlines startswith strip swapcase title union upper values "
+                    "zfill sqrt floor ceil log gcd".split())
 ITERATORS = frozenset("iter map zip filter enumerate reversed".split())
-NEVER = (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await, ast.Lambda, ast.Starred,
-         ast.Pow, ast.LShift)  # of two large numbers they outlast everything else
+NEVER = (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await, ast.Starred)
+LARGE = (ast.Pow, ast.LShift)  # of two large numbers they outlast everything else
+PASSING = 20  # passing tests that take part
+SMALL = 4  # the largest exponent that may be written
 LIMITS = Limits(cpu_seconds=3.0, output_bytes=400_000)
 PRELUDE = Path(__file__).with_name("probe_run.py")
 
@@ -38,7 +44,8 @@ PRELUDE = Path(__file__).with_name("probe_run.py")
 def pure(node: ast.AST) -> bool:
     """Whether evaluating an expression twice has no effect, as far as names tell."""
     for one in ast.walk(node):
-        if isinstance(one, NEVER):
+        if isinstance(one, NEVER) or isinstance(one, ast.BinOp) and isinstance(one.op, LARGE) and not (
+                isinstance(one.right, ast.Constant) and isinstance(one.right.value, int) and one.right.value <= SMALL):
             return False
         if isinstance(one, ast.Call):
             name = one.func
@@ -54,7 +61,7 @@ class Sites:
     def __init__(self, code: str):
         self.code, self.starts, self.tree = code, line_starts(code), ast.parse(code)
         self.ascii = code.isascii()
-        self.found = []  # (start, end, node, whether only its truth counts, depth)
+        self.found = []  # (start, end, node, how its value is used: "truth", "return" or "value", depth)
         self._visit(self.tree, False, 0)
         self.iterators = any(isinstance(node, ast.Yield | ast.YieldFrom) or isinstance(node, ast.Assign) and (
             isinstance(node.value, ast.GeneratorExp) or isinstance(node.value, ast.Call)
@@ -72,8 +79,9 @@ class Sites:
                 stands = isinstance(node, ast.stmt) and name in ("value", "test", "iter") or name in ("args", "slice") \
                     and isinstance(node, ast.Call | ast.Subscript)
                 if inside and stands and isinstance(child, ast.expr) and not isinstance(child, ast.Slice | ast.Starred):
+                    use = "truth" if name == "test" else "return" if isinstance(node, ast.Return) else "value"
                     self.found.append((self.offset(child.lineno, child.col_offset), self.offset(
-                        child.end_lineno, child.end_col_offset), child, name == "test", depth))
+                        child.end_lineno, child.end_col_offset), child, use, depth))
                 if isinstance(node, ast.FunctionDef) and name != "body":
                     continue
                 self._visit(child, isinstance(node, ast.FunctionDef) or inside and not isinstance(node, ast.ClassDef),
@@ -99,16 +107,16 @@ class Sites:
 class _Put(ast.NodeTransformer):
     """Replaces the sites, innermost first, by calls that evaluate their candidates, too."""
 
-    def __init__(self, calls: dict[int, tuple[int, list[ast.expr], bool]]):
+    def __init__(self, calls: dict[int, tuple[int, list[ast.expr], str]]):
         self.calls = calls
 
     def generic_visit(self, node):
         known = self.calls.get(id(node))
         if known is None:
             return super().generic_visit(node)
-        site, made, truth = known
+        site, made, use = known
         return ast.Call(ast.Name("__probe__", ast.Load()), [
-            ast.Constant(site), ast.Constant(truth), _function(node),
+            ast.Constant(site), ast.Constant(use), _function(node),
             ast.Tuple([_function(one) for one in made], ast.Load())], [])
 
 
@@ -142,48 +150,85 @@ def instrument(code: str, edits: list[Edit]) -> tuple[str, dict[int, list[int]]]
 
 @dataclass(frozen=True)
 class Facts:
-    """Of each edit (n_edits,): `dead`, it cannot mend a failing test; `twin`, group of the same values, or -1."""
+    """Of each edit (n_edits,): `dead`, it cannot mend a failing test; `hit`, it mends all of them; `twin`, group of the
+    same values, or -1. `runs`: of the tests that this took."""
 
     dead: np.ndarray
     twin: np.ndarray
+    hit: np.ndarray
+    runs: int = 0
 
     def weights(self, scores: np.ndarray) -> np.ndarray:
-        """Log-weights (n_edits,): DEAD; TWIN for all of a group but the first by `scores` (n_edits,); or 0."""
-        weights = np.where(self.dead, DEAD, np.where(self.twin >= 0, TWIN, 0.0))
+        """Log-weights (n_edits,): DEAD; HIT; TWIN for all of a group but the first by `scores` (n_edits,); or 0."""
+        weights = np.where(self.dead, DEAD, np.where(self.hit, HIT, 0.0) + np.where(self.twin >= 0, TWIN, 0.0))
         best: dict[int, int] = {}
         for n in np.flatnonzero((self.twin >= 0) & ~self.dead):
             other = best.setdefault(int(self.twin[n]), int(n))
             if scores[n] > scores[other]:
                 best[int(self.twin[n])] = int(n)
-        weights[list(best.values())] = 0
+        weights[list(best.values())] -= TWIN
         return weights
 
 
 def probe(program: str, edits: list[Edit], tests: str | Suite | Callable[[str, tuple], str],
           evidence: Evidence) -> Facts:
-    """What one run of the failing tests tells of the edits. tests: or what runs a text on tests and gives its output.
+    """What one run of the tests tells of the edits. tests: or what runs a text on some of them and gives its output.
 
     Nothing where the program cannot be probed: it makes iterators, is not ASCII, or ends before it can tell.
     """
-    facts = Facts(np.zeros(len(edits), bool), np.full(len(edits), -1))
+    facts = Facts(np.zeros(len(edits), bool), np.full(len(edits), -1), np.zeros(len(edits), bool))
     text, of = instrument(program, edits) if evidence.failing else ("", {})
     if not of:
         return facts
+    names = (*evidence.failing, *evidence.passing[:PASSING])
     if callable(tests):
-        output = tests(text, evidence.failing)
+        output = tests(text, names)
     else:
         whole = tests if isinstance(tests, Suite) else suite(tests)
-        taken = [(name, f"__probe_next__()\n{body}") for name, body in whole.tests if name in evidence.failing]
+        bodies = dict(whole.tests)
+        taken = [(name, f"__probe_next__()\n{bodies[name]}") for name in names]
         with Server(replace(whole, tests=(*taken, ("report", "__probe_report__()"))), limits=LIMITS) as server:
             output = server.run(text).output
     if "<probe>" not in output or "</probe>" not in output:
         return facts
     told = json.loads(output.split("<probe>")[1].split("</probe>")[0])
-    groups: dict[tuple, int] = {}
+    compared = [wanted(evidence.messages.get(name, "")) for name in evidence.failing]
+    bad, groups = len(evidence.failing), {}
     for site, numbers in of.items():
-        each = told.get(str(site))  # None: no failing test comes there
+        each = told.get(str(site), [])  # none: no test comes there
         for place, n in enumerate(numbers):
-            values = [one[place] for one in each] if each else ["same"]
-            facts.dead[n] = any(value in ("same", "crash") for value in values)
+            values = [one["values"][place] for one in each[:bad]] or ["same"]
+            given = [judge(one["given"], place, *pair) for one, pair in zip(each, compared, strict=False)]
+            kept = [judge(one["given"], place) for one in each[bad:]]
+            facts.dead[n] = (any(value in ("same", "crash") for value in values) or "wrong" in given + kept
+                             or any(one["values"][place] == "crash" for one in each[bad:]))
+            facts.hit[n] = bool(given) and set(given) == {"right"}
             facts.twin[n] = groups.setdefault((site, *values), len(groups))
-    return facts
+    return replace(facts, runs=1)
+
+
+def wanted(message: str) -> tuple[str, str]:
+    """What a failing comparison got and wanted, as printed; ("", "") if the message does not say."""
+    found = COMPARED.search(message)
+    return (found[1], found[3].split("\n")[0]) if found and found[2] == "==" else ("", "")
+
+
+def judge(given: list[str] | None, place: int, got: str | None = None, right: str | None = None) -> str:
+    """Whether a candidate gives a test what it wanted: "right", "wrong", or "unknown".
+
+    given: what the original and the candidates gave where the test got its value; None if that cannot be told. got,
+    right: of a failing test, as it prints them; a passing one wants what it got.
+    """
+    if not given or right == "" or got is not None and not alike(given[0], got):
+        return "unknown"
+    return "right" if alike(given[1 + place], given[0] if right is None else right) else "wrong"
+
+
+def alike(value: str, printed: str) -> bool:
+    """Whether a value is printed so, or equals what is; `...` stands for any end."""
+    if value == printed or printed.endswith("...") and value.startswith(printed[:-3]):
+        return True
+    try:
+        return ast.literal_eval(value) == ast.literal_eval(printed)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return False

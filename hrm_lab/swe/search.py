@@ -4,8 +4,8 @@ Candidates are taken by score, or with `tree` by PUCT (nodes.py) with the real o
 (feedback.py) each outcome re-weighs the scores of the rest. A candidate that mends some tests and breaks none becomes a
 node of its own, so that two bugs are mended one after the other; the same text is never run twice.
 Unusual: nothing is simulated and no value is guessed. A visit is a run of the tests, the only cost that counts: an
-execution is a run of the tests on one candidate (twice if it needs more fuel). The run on the program as it is, which
-gives the evidence, and that which probes the candidates' expressions (probe.py) come on top.
+execution is a run of the tests on one candidate (twice if it needs more fuel), or the run that probes the candidates'
+expressions (probe.py). The run on the program as it is, which gives the evidence, comes on top.
 """
 
 import time
@@ -159,7 +159,7 @@ class _Search:
         self.language, self.tree, self.feedback, self.depth, self.more = language, tree, feedback, depth, more
         self.watch, self.rng, self.known_steps, self.probe = watch, np.random.default_rng(seed), [], False
         self.nodes, self.noise = [root], [self.rng.random(len(root.edits))]
-        self.trace, self.passing, self.partial, self.known, self.spent = [], [], [], {root.code}, 0
+        self.trace, self.passing, self.partial, self.known, self.spent = [], [], [], {root.code}, probes(root)
 
     def until(self, budget: int, deadline: float, pool) -> str:
         """Run to the end, and say what ended it."""
@@ -239,6 +239,7 @@ class _Search:
         within = node.within and (node.within[0], node.within[1] + len(code) - len(node.code))
         self.nodes.append(Node(code, seen, evidence, self.prior, self.language, (*node.path, edit), step,
                                within=within, probe=self.probe))
+        self.spent += probes(self.nodes[-1])
         self.noise.append(self.rng.random(len(self.nodes[-1].edits)))
 
     def outcome(self, stopped: str, started: float) -> Outcome:
@@ -254,6 +255,11 @@ class _Search:
                        tests, len(root.edits), stopped, self.evidence,
                        int(root.facts.dead.sum()) if root.facts else 0,
                        insight(root.prior, root.state, self.feedback) if self.feedback and len(root.edits) else {})
+
+
+def probes(node: Node) -> int:
+    """Executions that the probe of a node took."""
+    return node.facts.runs if node.facts else 0
 
 
 def _size(edit: Edit) -> int:

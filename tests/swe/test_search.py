@@ -24,7 +24,7 @@ from hrm_lab.swe.feedback import (
     reward,
 )
 from hrm_lab.swe.orders import KindBalanced, Uniform
-from hrm_lab.swe.probe import DEAD, TWIN, Facts, probe, pure
+from hrm_lab.swe.probe import DEAD, HIT, TWIN, Facts, probe, pure
 from hrm_lab.swe.sandbox import Result, Server
 from hrm_lab.swe.search import Judge, search, search_score, summary
 
@@ -198,8 +198,9 @@ def test_the_probe_reads_pytest_modules_and_programs_with_future_imports():
 
 
 def test_the_best_of_twins_stays():
-    facts = Facts(np.array([True, False, False, False]), np.array([0, 1, 1, -1]))
-    assert facts.weights(np.array([0.0, 1.0, 2.0, 3.0])).tolist() == [DEAD, TWIN, 0, 0]
+    facts = Facts(np.array([True, False, False, False]), np.array([0, 1, 1, -1]),
+                  np.array([False, True, True, False]))
+    assert facts.weights(np.array([0.0, 1.0, 2.0, 3.0])).tolist() == [DEAD, HIT + TWIN, HIT, 0]
 
 
 def test_a_probe_makes_a_search_shorter_and_changes_no_verdict():
@@ -207,7 +208,7 @@ def test_a_probe_makes_a_search_shorter_and_changes_no_verdict():
     assert plain.resolved and short.resolved and short.executions <= plain.executions and short.ruled_out > 0
 
 
-@pytest.mark.parametrize("text", ["xs.pop()", "f(x)", "[y for y in xs if (z := y)]", "print(1)", "lambda: 1"])
+@pytest.mark.parametrize("text", ["xs.pop()", "f(x)", "[y for y in xs if (z := y)]", "print(1)", "2 ** n", "1 << n"])
 def test_what_may_have_an_effect_is_not_evaluated(text):
     import ast
 
