@@ -41,7 +41,7 @@ class PolicyTraining:
     rate: float = 0.01  # Muon's; the rest learns at a twentieth
     weight_decay: float = 0.05
     warmup: int = 20
-    every: int = 40
+    every: int = 100
     ema: float = 0.98
     seconds: float = 300.0
     steps: int = 100_000
@@ -112,7 +112,7 @@ def train(config: PolicyConfig, c: PolicyTraining, data: list[Example], valid: l
     if not data or not valid:
         raise ValueError(f"examples: got {len(data)} to train on and {len(valid)} to validate, expected some of each")
     place = runs.pick_device(device)
-    dtype = torch.bfloat16 if place.type == "cuda" and runs.fast_in_bf16(place) else torch.float32
+    dtype = torch.bfloat16 if runs.fast_in_bf16(place) else torch.float32
     torch.manual_seed(c.seed)
     rng, clock = np.random.default_rng(c.seed), runs.Clock()
     policy = Policy(config).to(place)
