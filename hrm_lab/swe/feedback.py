@@ -18,9 +18,12 @@ from safetensors.numpy import load_file, save_file
 
 from .edits import Edit
 from .evidence import lines_at
+from .probe import CRASH, Facts
 from .sandbox import Result
 
 CLASSES = ("same", "crash", "broke", "away", "moved", "closer", "mixed", "mended")
+MEMORY = ("a failing test fails", "a passing test breaks", "failing tests pass", "all failing tests pass", "tests fail",
+          "passing tests pass")
 RELATIONS = ("span", "nested", "line", "near", "far", "line and kind", "kind", "text", "span and kind")
 COMPARED = re.compile(r"assert (.*) (?:==|is) (.*)")
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
@@ -104,14 +107,21 @@ def classify(before: Seen, after: Seen) -> int:
 
 
 class State:
-    """Counts of what was tried in one program, seen from each of its candidates: (n_relations, n_classes, n_edits)."""
+    """What was tried in one program, seen from each of its candidates.
 
-    def __init__(self, program: str, edits: list[Edit]):
+    `counts` (n_relations, n_classes, n_edits) of outcomes; `told` (n_edits, n_tests) int8: 1 or -1 where an edit that
+    gives the same values in a test (`probe.Facts`) was seen to pass or to fail it, else 0.
+    """
+
+    def __init__(self, program: str, edits: list[Edit], facts: Facts | None = None):
         self.start, self.end = (np.array([getattr(edit, name) for edit in edits]) for name in ("start", "end"))
         self.line = np.array(lines_at(program, self.start.tolist()))
         self.kind, self.text = (np.unique([getattr(edit, name) for edit in edits], return_inverse=True)[1]
                                 for name in ("kind", "text"))
         self.counts = np.zeros((len(RELATIONS), len(CLASSES), len(edits)), np.float32)
+        self.values = np.zeros((len(edits), 0), int) if facts is None else facts.values
+        self.failing = 0 if facts is None else facts.failing
+        self.told = np.zeros(self.values.shape, np.int8)
 
     def related(self, tried: int) -> np.ndarray:
         """Which candidates stand to the tried one in each relation: (n_relations, n_edits) bool."""
@@ -125,19 +135,33 @@ class State:
         return np.stack([span, nested, same & ~span & ~nested, near, outside & ~near, same & kind & ~span, kind & ~same,
                          (self.text == self.text[tried]) & ~span, span & kind])
 
-    def observe(self, tried: int, outcome: int):
+    def observe(self, tried: int, outcome: int, passed: np.ndarray | None = None):
+        """outcome: index into CLASSES. passed: (n_tests,) bool in the order of the facts, if there are any."""
         self.counts[:, outcome] += self.related(tried)
+        for test in np.flatnonzero(self.values[tried] > CRASH):
+            self.told[self.values[:, test] == self.values[tried, test], test] = 1 if passed[test] else -1
+
+    def memory(self) -> np.ndarray:
+        """(n_edits, n_memory): what is known of a candidate's own outcome, as others did the same before it."""
+        bad, good = self.told[:, :self.failing], self.told[:, self.failing:]
+        fails, breaks, mends = bad < 0, good < 0, bad > 0
+        return np.stack([fails.any(1), breaks.any(1), mends.sum(1) / max(1, bad.shape[1]),
+                         mends.all(1) & (bad.shape[1] > 0), np.log1p(fails.sum(1) + breaks.sum(1)),
+                         (good > 0).sum(1) / max(1, good.shape[1])], 1)
 
     def features(self) -> np.ndarray:
-        """(n_edits, n_relations * n_classes)."""
-        return np.log1p(self.counts).reshape(-1, self.counts.shape[2]).T
+        """(n_edits, n_relations * n_classes + n_memory)."""
+        return np.concatenate([np.log1p(self.counts).reshape(-1, self.counts.shape[2]).T, self.memory()], 1)
+
+
+WIDTH = len(RELATIONS) * len(CLASSES) + len(MEMORY)
 
 
 @dataclass(frozen=True)
 class Feedback:
     """log p(candidate) = trust * prior + gate * features @ weights, up to a constant."""
 
-    weights: np.ndarray  # (n_relations * n_classes,)
+    weights: np.ndarray  # (WIDTH,)
     gate: float = 1.0
     trust: float = 1.0
 
@@ -153,9 +177,8 @@ class Feedback:
     def load(cls, path: Path) -> "Feedback":
         """Raises ValueError: weights of other relations or classes."""
         found = load_file(path)
-        if found["weights"].shape != (len(RELATIONS) * len(CLASSES),):
-            raise ValueError(f"{path}: weights have shape {found['weights'].shape}; expected "
-                             f"({len(RELATIONS) * len(CLASSES)},)")
+        if found["weights"].shape != (WIDTH,):
+            raise ValueError(f"{path}: weights have shape {found['weights'].shape}; expected ({WIDTH},)")
         return cls(found["weights"], *map(float, found["scalars"]))
 
 

@@ -2,18 +2,22 @@
 
     python -m hrm_lab.swe.policy_data --out data/built/policy --n 3000 --cache data/cache
 
-Functions come from the training packages and the standard library (split "train"), or from the validation packages
-("valid"). No test is run, so what tests would say is simulated, and often withheld: some blocks without the bug are
-called innocent, the rest suspect. Unusual: of thousands of rival edits a sample is stored, with the logarithm of how
-many each stands for, so that a softmax over the sample estimates the one over all (Bengio and Senecal 2008).
+Functions come from the training packages, larger packages that are only read, and the standard library (split "train"),
+or from the validation packages ("valid"). No test is run, so what tests would say is simulated, and often withheld:
+some blocks without the bug are called innocent, the rest suspect. Unusual: of thousands of rival edits a sample is
+stored, with the logarithm of how many each stands for, so that a softmax over the sample estimates the one over all
+(Bengio and Senecal 2008).
 """
 
 import argparse
 import ast
 import io
 import random
+import re
 import sysconfig
+import tarfile
 import time
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +26,7 @@ from zlib import crc32
 import numpy as np
 
 from hrm_lab.files import write_atomic
-from hrm_lab.sources import LISTING
+from hrm_lab.sources import LISTING, fetch
 from hrm_lab.swe.drawing import enumerable, fits
 from hrm_lab.swe.edits import Edit, parses, proposals, sites
 from hrm_lab.swe.evidence import Evidence
@@ -37,6 +41,9 @@ RIVALS = 159
 SITES = 0.35
 LINES = (4, 28)
 TOKENS = (20, 120)  # the size of program that is repaired most; the rest takes long to enumerate
+LARGER = ("sympy", "networkx", "mpmath", "nltk", "sqlalchemy", "django", "werkzeug", "rich", "twisted",
+          "more-itertools", "statsmodels")  # read as archives, never unpacked
+ELSEWHERE = re.compile(r"(?i)(^|[/_])(tests?|docs?|examples?)[/_.]")  # paths of no code of the package's own
 FIELDS = ("tokens", "span", "kind", "added", "pointer", "wide", "weight")
 LIBRARY = """
     _pydecimal abc argparse ast base64 bdb bisect calendar cmd codeop collections/__init__ colorsys configparser copy
@@ -58,20 +65,39 @@ def library(names: list[str] = LIBRARY) -> list[str]:
         path = Path(sysconfig.get_path("stdlib")) / f"{name}.py"
         if not path.exists():  # removed from later Pythons
             continue
-        text = path.read_bytes().decode()
-        lines = text.split("\n")
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef):
-                body = "\n".join(lines[node.lineno - 1:node.end_lineno])
-                function = Function(name, node.name, node.lineno, 0, 0, body)
-                if fits(function):
-                    found.append(enumerable(body))
+        found += cut(path.read_bytes().decode())
     return found
 
 
-def pool(split: str, cache: Path) -> list[str]:
-    """Functions of a split's packages, and for "train" those of the standard library; each text once."""
-    found = library() if split == "train" else []
+def cut(text: str) -> list[str]:
+    """The functions of a module, dedented; none if it does not parse."""
+    lines, found = text.split("\n"), []
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            nodes = list(ast.walk(ast.parse(text)))
+    except SyntaxError:
+        return []
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef):
+            body = "\n".join(lines[node.lineno - 1:node.end_lineno])
+            if fits(Function("", node.name, node.lineno, 0, 0, body)):
+                found.append(enumerable(body))
+    return found
+
+
+def archived(name: str, cache: Path) -> list[str]:
+    """Functions of a package's sdist, its tests left out."""
+    found = []
+    with tarfile.open(fetch(name, cache)) as archive:
+        for member in archive:
+            if member.isfile() and member.name.endswith(".py") and not ELSEWHERE.search(member.name):
+                found += cut(archive.extractfile(member).read().decode("utf-8", "replace"))
+    return found
+
+
+def pool(split: str, cache: Path, larger: tuple[str, ...] = LARGER) -> list[str]:
+    """Functions of a split's packages, and for "train" of the standard library and larger packages; each text once."""
+    found = library() + [text for name in larger for text in archived(name, cache)] if split == "train" else []
     for package in PACKAGES.values():
         if package.split == split:
             found += [enumerable(f.text) for f in functions(package, checkout(package.name, cache)) if fits(f)]

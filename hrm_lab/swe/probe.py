@@ -1,11 +1,11 @@
-"""Which edits of an expression can matter: all of them are evaluated beside the original in one run of the tests.
+"""Which edits can matter: what they would do is evaluated beside the original in one run of the tests.
 
 An expression that gives the original's value each time in a failing test leaves that test failing; one that raises
 where it first differs breaks it; of those that give the same values one need be tried. Where an expression is what a
-failing test got, once, the candidate must give what the test wanted. Such edits are put back or forward, not dropped.
-Only expressions without effects take part. This is state infection from mutation analysis (Just, Ernst and Fraser
-2014, doi 10.1145/2610384.2610388) turned to repair. Unusual: hundreds of candidates are judged by one run of the
-tests, which counts as one execution; it costs the CPU time of some tens of them.
+test got, the test's own comparison judges the candidates. Such edits are put back or forward, not dropped. Only what
+has no effect is evaluated; of statements, what they would change (effects.py). This is state infection from mutation
+analysis (Just, Ernst and Fraser 2014, doi 10.1145/2610384.2610388) turned to repair. Unusual: hundreds of candidates
+are judged by one run of the tests, which counts as one execution; it costs the CPU time of some tens of them.
 """
 
 import ast
@@ -17,15 +17,23 @@ from pathlib import Path
 import numpy as np
 
 from .edits import Edit
+from .effects import Points
 from .evidence import Evidence, line_starts
 from .jail import Limits
 from .sandbox import Server
 from .split import Suite, suite
 from .symptoms import COMPARED
 
-DEAD = -6.0  # log-weight of an edit that leaves a failing test as it is or breaks it
-TWIN = -1.5  # of all but the first of those that give the same values
-HIT = 6.0  # of one that gives each failing test what it wanted
+WEIGHTS = {  # log-weight of what the probe tells of an edit, fitted by feedback_train to injected bugs
+    "known": -2.2, "a failing test is the same": -4.4, "a failing test raises": -2.1, "a passing test raises": -1.1,
+    "a passing test gets something else": -4.4, "share of passing tests changed": -1.2,
+    "no passing test is changed": 1.3, "a passing test is changed": -1.3,
+    "all failing tests are changed": 4.3, "all failing tests get what they want": 4.0}
+TWIN = -6.0  # of all but the first of those that give the same values in all tests: they would do the same
+# what an edit does in a test: as before; raises; the test gets what it did not want, or what it did; from CLASS on, a
+# class of those that do the same
+UNKNOWN, SAME, CRASH, WRONG, RIGHT, CLASS = -1, 0, 1, 2, 3, 4
+PASSING = 12  # passing tests that are probed at most
 PURE = frozenset("abs all any bool chr dict divmod enumerate filter float frozenset int isinstance len list max min "
                  "ord pow range repr reversed round set sorted str sum tuple type zip".split())
 METHODS = frozenset("capitalize center copy count difference endswith find format get index intersection isalnum "
@@ -35,7 +43,6 @@ METHODS = frozenset("capitalize center copy count difference endswith find forma
 ITERATORS = frozenset("iter map zip filter enumerate reversed".split())
 NEVER = (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await, ast.Starred)
 LARGE = (ast.Pow, ast.LShift)  # of two large numbers they outlast everything else
-PASSING = 20  # passing tests that take part
 SMALL = 4  # the largest exponent that may be written
 LIMITS = Limits(cpu_seconds=3.0, output_bytes=400_000)
 PRELUDE = Path(__file__).with_name("probe_run.py")
@@ -105,19 +112,28 @@ class Sites:
 
 
 class _Put(ast.NodeTransformer):
-    """Replaces the sites, innermost first, by calls that evaluate their candidates, too."""
+    """Replaces sites, innermost first, by calls that evaluate their candidates, too; puts others beside statements."""
 
-    def __init__(self, calls: dict[int, tuple[int, list[ast.expr], str]]):
-        self.calls = calls
+    def __init__(self, calls: dict, points: dict):
+        self.calls, self.points = calls, points
 
     def generic_visit(self, node):
         known = self.calls.get(id(node))
-        if known is None:
-            return super().generic_visit(node)
-        site, made, use = known
-        return ast.Call(ast.Name("__probe__", ast.Load()), [
-            ast.Constant(site), ast.Constant(use), _function(node),
-            ast.Tuple([_function(one) for one in made], ast.Load())], [])
+        if known is not None:
+            site, made, use = known
+            return _call(site, made, use, node)
+        new = super().generic_visit(node)
+        if not isinstance(node, ast.stmt):
+            return new
+        early, late = ([ast.Expr(_call(*self.points[id(node), side], "value", ast.Constant("")))]
+                       if (id(node), side) in self.points else [] for side in (False, True))
+        return [*early, new, *late] if early or late else new
+
+
+def _call(site: int, made: list[ast.expr], use: str, original: ast.expr) -> ast.Call:
+    return ast.Call(ast.Name("__probe__", ast.Load()), [
+        ast.Constant(site), ast.Constant(use), _function(original),
+        ast.Tuple([_function(one) for one in made], ast.Load())], [])
 
 
 def _function(body: ast.expr) -> ast.Lambda:
@@ -130,9 +146,15 @@ def instrument(code: str, edits: list[Edit]) -> tuple[str, dict[int, list[int]]]
     if sites.iterators or not sites.ascii:
         return "", {}
     of: dict[int, list[tuple[int, ast.expr]]] = {}
+    beside: dict[tuple[int, bool], tuple[int, list[tuple[int, ast.expr]]]] = {}
+    points = Points(code, sites.tree, sites.starts, pure)
     for n, edit in enumerate(edits):
         if (known := sites.of(edit)) is not None:
             of.setdefault(known[0], []).append((n, known[1]))
+        elif (known := points.of(edit)) is not None:
+            node, late, told = known
+            place = beside.setdefault((id(node), late), (len(sites.found) + len(beside), []))
+            place[1].append((n, told))
     # a site inside another one would be evaluated by that one's candidates, too: its edits go without
     spans = sorted(of, key=lambda i: sites.found[i][4])
     kept: list[int] = []
@@ -141,70 +163,108 @@ def instrument(code: str, edits: list[Edit]) -> tuple[str, dict[int, list[int]]]
         if not any(sites.found[j][0] <= start and end <= sites.found[j][1] for j in kept):
             kept.append(i)
     calls = {id(sites.found[i][2]): (i, [new for _, new in of[i]], sites.found[i][3]) for i in kept}
-    tree = ast.fix_missing_locations(_Put(calls).visit(sites.tree))
+    put = _Put(calls, {key: (i, [new for _, new in those]) for key, (i, those) in beside.items()})
+    tree = ast.fix_missing_locations(put.visit(sites.tree))
     future = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
     tree.body = [node for node in tree.body if node not in future]
     text = "\n".join([*map(ast.unparse, future), PRELUDE.read_text(encoding="utf-8"), ast.unparse(tree)])
-    return text, {i: [n for n, _ in of[i]] for i in kept}
+    return text, {i: [n for n, _ in those] for i, those in [*((i, of[i]) for i in kept), *beside.values()]}
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Of each edit (n_edits,): `dead`, it cannot mend a failing test; `hit`, it mends all of them; `twin`, group of the
-    same values, or -1. `runs`: of the tests that this took."""
+    """What each edit changes in each test, of what runs before the edit takes effect.
 
-    dead: np.ndarray
-    twin: np.ndarray
-    hit: np.ndarray
+    `values` (n_edits, n_tests) int: UNKNOWN, SAME, CRASH, WRONG, RIGHT, or else the class of those edits at one place
+    that give the same values in that test. The columns: the `failing` tests in their order, then passing ones in
+    theirs. `runs`: of the tests that this took.
+    """
+
+    values: np.ndarray
+    failing: int
     runs: int = 0
 
+    @property
+    def dead(self) -> np.ndarray:
+        """(n_edits,) bool: it leaves a failing test failing, or makes a passing one fail."""
+        bad, good = self.values[:, :self.failing], self.values[:, self.failing:]
+        return ((bad == SAME) | (bad == CRASH) | (bad == WRONG)).any(1) | (good == WRONG).any(1)
+
+    @property
+    def twin(self) -> np.ndarray:
+        """(n_edits,) number of the group that does the same in all tests, or -1."""
+        known = (self.values >= 0).all(1) & (self.values.shape[1] > 0)
+        groups = np.unique(self.values, axis=0, return_inverse=True)[1].ravel()
+        return np.where(known, groups, -1)
+
+    def features(self) -> np.ndarray:
+        """(n_edits, n_weights), in the order of WEIGHTS."""
+        bad, good = self.values[:, :self.failing], self.values[:, self.failing:]
+        told, changed, same = good > UNKNOWN, good >= CLASS, ((bad == SAME) | (bad == WRONG)).any(1)
+        return np.stack([
+            (self.values > UNKNOWN).any(1), same, (bad == CRASH).any(1) & ~same, (good == CRASH).any(1),
+            (good == WRONG).any(1), changed.sum(1) / np.maximum(1, told.sum(1)),
+            told.any(1) & ((good == SAME) | (good == RIGHT)).all(1), changed.any(1),
+            told.all(1) & (bad > WRONG).all(1) & (bad.shape[1] > 0), (bad == RIGHT).all(1) & (bad.shape[1] > 0)],
+            1).astype(float)
+
     def weights(self, scores: np.ndarray) -> np.ndarray:
-        """Log-weights (n_edits,): DEAD; HIT; TWIN for all of a group but the first by `scores` (n_edits,); or 0."""
-        weights = np.where(self.dead, DEAD, np.where(self.hit, HIT, 0.0) + np.where(self.twin >= 0, TWIN, 0.0))
-        best: dict[int, int] = {}
-        for n in np.flatnonzero((self.twin >= 0) & ~self.dead):
-            other = best.setdefault(int(self.twin[n]), int(n))
-            if scores[n] > scores[other]:
-                best[int(self.twin[n])] = int(n)
-        weights[list(best.values())] -= TWIN
+        """Log-weights (n_edits,): WEIGHTS, and TWIN for all of a group but the first by `scores` (n_edits,)."""
+        weights, twin = self.features() @ np.array(list(WEIGHTS.values())), self.twin
+        ahead = np.lexsort((-scores, twin))
+        later = np.concatenate([[False], twin[ahead][1:] == twin[ahead][:-1]])[:len(twin)]
+        weights[ahead[later & (twin[ahead] >= 0)]] += TWIN
         return weights
 
 
 def probe(program: str, edits: list[Edit], tests: str | Suite | Callable[[str, tuple], str],
           evidence: Evidence) -> Facts:
-    """What one run of the tests tells of the edits. tests: or what runs a text on some of them and gives its output.
+    """What one run of each test tells of the edits. tests: or what runs a text on tests and gives its output.
 
     Nothing where the program cannot be probed: it makes iterators, is not ASCII, or ends before it can tell.
     """
-    facts = Facts(np.zeros(len(edits), bool), np.full(len(edits), -1), np.zeros(len(edits), bool))
+    whole = tests if isinstance(tests, Suite) or callable(tests) else suite(tests)
     text, of = instrument(program, edits) if evidence.failing else ("", {})
-    if not of:
-        return facts
-    names = (*evidence.failing, *evidence.passing[:PASSING])
+    parts, runs = [], 0
+    for names in (evidence.failing, evidence.passing[:PASSING]):
+        values = np.full((len(edits), len(names)), UNKNOWN)
+        if of and names:
+            asked = [wanted(evidence.messages.get(name, "")) if name in evidence.failing else None for name in names]
+            _told(_output(text, whole, names), of, asked, values)
+            runs = 1  # failing and passing tests apart, each once
+        parts.append(values)
+    return Facts(np.concatenate(parts, axis=1), len(evidence.failing), runs)
+
+
+def _output(text: str, tests: Suite | Callable, names: tuple[str, ...]) -> str:
     if callable(tests):
-        output = tests(text, names)
-    else:
-        whole = tests if isinstance(tests, Suite) else suite(tests)
-        bodies = dict(whole.tests)
-        taken = [(name, f"__probe_next__()\n{bodies[name]}") for name in names]
-        with Server(replace(whole, tests=(*taken, ("report", "__probe_report__()"))), limits=LIMITS) as server:
-            output = server.run(text).output
+        return tests(text, names)
+    taken = [(name, f"__probe_next__()\n{body}") for name, body in tests.tests if name in names]
+    with Server(replace(tests, tests=(*taken, ("report", "__probe_report__()"))), limits=LIMITS) as server:
+        return server.run(text).output
+
+
+def _told(output: str, of: dict[int, list[int]], asked: list[tuple[str, str] | None], values: np.ndarray):
+    """Read what the run of some tests said into the columns of `values` (n_edits, n_tests)."""
     if "<probe>" not in output or "</probe>" not in output:
-        return facts
+        return
     told = json.loads(output.split("<probe>")[1].split("</probe>")[0])
-    compared = [wanted(evidence.messages.get(name, "")) for name in evidence.failing]
-    bad, groups = len(evidence.failing), {}
-    for site, numbers in of.items():
-        each = told.get(str(site), [])  # none: no test comes there
-        for place, n in enumerate(numbers):
-            values = [one["values"][place] for one in each[:bad]] or ["same"]
-            given = [judge(one["given"], place, *pair) for one, pair in zip(each, compared, strict=False)]
-            kept = [judge(one["given"], place) for one in each[bad:]]
-            facts.dead[n] = (any(value in ("same", "crash") for value in values) or "wrong" in given + kept
-                             or any(one["values"][place] == "crash" for one in each[bad:]))
-            facts.hit[n] = bool(given) and set(given) == {"right"}
-            facts.twin[n] = groups.setdefault((site, *values), len(groups))
-    return replace(facts, runs=1)
+    if len(told["whole"]) != values.shape[1]:
+        return
+    classes: dict[tuple, int] = {}
+    for test in np.flatnonzero(told["whole"]).tolist():
+        site, given = told["given"][test] or (None, [])
+        for place, n in enumerate(of[site]) if given else ():
+            values[n, test] = judge(given[0], given[1 + place], asked[test])
+        for site, numbers in of.items():
+            each = told["sites"].get(str(site))  # None: no test comes there
+            for place, n in enumerate(numbers):
+                value = each[test][place] if each else "same"
+                known = {"same": SAME, "crash": CRASH, "unknown": UNKNOWN}.get(value)
+                if known is not None:
+                    values[n, test] = known
+                elif values[n, test] == UNKNOWN:
+                    values[n, test] = classes.setdefault((site, value), CLASS + len(classes))
 
 
 def wanted(message: str) -> tuple[str, str]:
@@ -213,15 +273,15 @@ def wanted(message: str) -> tuple[str, str]:
     return (found[1], found[3].split("\n")[0]) if found and found[2] == "==" else ("", "")
 
 
-def judge(given: list[str] | None, place: int, got: str | None = None, right: str | None = None) -> str:
-    """Whether a candidate gives a test what it wanted: "right", "wrong", or "unknown".
+def judge(before: str, after: str, asked: tuple[str, str] | None) -> int:
+    """RIGHT, WRONG or UNKNOWN: what a test makes of a value in place of the one that it got.
 
-    given: what the original and the candidates gave where the test got its value; None if that cannot be told. got,
-    right: of a failing test, as it prints them; a passing one wants what it got.
+    asked: what a failing test got and wanted, as printed; None of a passing one, which wants what it got.
     """
-    if not given or right == "" or got is not None and not alike(given[0], got):
-        return "unknown"
-    return "right" if alike(given[1 + place], given[0] if right is None else right) else "wrong"
+    got, right = asked or (before, before)
+    if not right or not alike(before, got):
+        return UNKNOWN
+    return RIGHT if alike(after, right) else WRONG
 
 
 def alike(value: str, printed: str) -> bool:

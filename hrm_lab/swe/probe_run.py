@@ -2,21 +2,46 @@
 
 from sys import _getframe as _frame
 
-_probed = {}  # site -> failing test -> [evaluations, for each candidate its values so far or "crash"]
-_given = {}  # failing test -> (site of the return that came last, what the original and each candidate gave there)
-_depths = {}  # (site, failing test) -> frames below a return; None if they differ: a call among its own calls
+_probed = {}  # site -> for each failing test, for each candidate: the values so far, or "crash"
+_given = {}  # test -> (site of the return that came last, what the original and each candidate gave there)
+_depths = {}  # (site, test) -> frames below a return; None if they differ: a call among its own calls
+_RAISED = ("raised", "")
 _calls = 0
 _test = -1
-_RAISED = ("raised", "")
+_spent = 0  # evaluations of candidates
+_whole = []  # for each test, whether all candidates that it reached were evaluated
 
 
 class _Enough(BaseException):
-    """The failing test ran long enough."""
+    """The test ran long enough."""
+
+
+class _Unknown(Exception):
+    """What a candidate does cannot be told."""
 
 
 def __probe_next__():
     global _test, _calls
     _test, _calls = _test + 1, 0
+    _whole.append(True)
+
+
+def __probe_set__(name, old, new):
+    """What an assignment would change: "" if nothing."""
+    try:
+        old = old()
+    except NameError:
+        return name, new
+    return "" if type(old) is type(new) and repr(old) == repr(new) else (name, new)
+
+
+def __probe_do__(value, method, given, named):
+    """What a method would change in a list, dict or set; told from a copy."""
+    if type(value) not in (list, dict, set):
+        raise _Unknown
+    copy = value.copy()
+    getattr(copy, method)(*given, **named)
+    return "" if repr(copy) == repr(value) else copy
 
 
 def _shown(function, use):
@@ -32,7 +57,7 @@ def _depth():
 
 
 def __probe__(site, use, original, candidates):
-    global _calls
+    global _calls, _spent
     _calls += 1
     if _calls > 5000:
         raise _Enough
@@ -48,6 +73,10 @@ def __probe__(site, use, original, candidates):
             _depths[site, _test] = None
     if seen[0] >= 20:
         return original()
+    if _spent > 400_000:
+        _whole[_test] = False
+        return original()
+    _spent += len(candidates)
     seen[0] += 1
     failed = None
     try:
@@ -57,18 +86,20 @@ def __probe__(site, use, original, candidates):
     given.append(shown[1])
     for i, candidate in enumerate(candidates):
         known = seen[1][i]
-        if known == "crash":
+        if known in ("crash", "unknown"):
             given.append("")
             continue
         try:
             got = _shown(candidate, use)[1]
+        except _Unknown:
+            got = "unknown"
         except Exception:
             got = _RAISED
         given.append(got[1])
         if known is None and got == shown:
             continue
-        if known is None and got == _RAISED:
-            seen[1][i] = "crash"
+        if got == "unknown" or known is None and got == _RAISED:
+            seen[1][i] = "unknown" if got == "unknown" else "crash"
         else:
             seen[1][i] = hash((known, seen[0], got))
     if failed is not None:
@@ -81,9 +112,7 @@ def __probe_report__():
     table = {}
     for site, tests in _probed.items():
         size = max(len(one[1]) for one in tests.values())
-        table[site] = []
-        for i in range(_test + 1):
-            values = ["same" if value is None else value for value in tests[i][1]] if i in tests else ["same"] * size
-            last, given = _given.get(i, (None, None))
-            table[site].append({"values": values, "given": given if last == site and _depths[site, i] else None})
-    print("<probe>" + json.dumps(table) + "</probe>")
+        table[site] = [["same" if value is None else value for value in tests[i][1]] if i in tests else ["same"] * size
+                       for i in range(_test + 1)]
+    last = [_given[i] if i in _given and _depths[_given[i][0], i] and _given[i][1] else None for i in range(_test + 1)]
+    print("<probe>" + json.dumps({"sites": table, "whole": _whole, "given": last}) + "</probe>")
