@@ -95,7 +95,7 @@ def archived(name: str, cache: Path) -> list[str]:
     return found
 
 
-def pool(split: str, cache: Path, larger: tuple[str, ...] = LARGER) -> list[str]:
+def pool(split: str, cache: Path, larger: tuple[str, ...] = ()) -> list[str]:
     """Functions of a split's packages, and for "train" of the standard library and larger packages; each text once."""
     found = library() + [text for name in larger for text in archived(name, cache)] if split == "train" else []
     for package in PACKAGES.values():
@@ -238,9 +238,10 @@ def main(arguments: list[str] | None = None):
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rivals", type=int, default=RIVALS, help="rival edits kept of each example")
+    parser.add_argument("--larger", nargs="*", default=[], choices=LARGER, help="larger packages to draw from, too")
     parser.add_argument("--cache", default=str(LISTING.parent / "cache"), help="where sdists are fetched and unpacked")
     given = parser.parse_args(arguments)
-    texts, started = pool(given.split, Path(given.cache)), time.monotonic()
+    texts, started = pool(given.split, Path(given.cache), tuple(given.larger)), time.monotonic()
     print(f"{len(texts)} functions", flush=True)
     found = list(generate(texts, given.n, given.seed, given.seconds, given.rivals))
     save(Path(given.out) / f"{given.split}-{given.seed}.npz", found)

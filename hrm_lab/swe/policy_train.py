@@ -38,11 +38,11 @@ class PolicyTraining:
     """One run. `seconds`: of wall time; `every`: steps from one evaluation to the next."""
 
     batch: int = 16
-    rate: float = 0.01  # Muon's; the rest learns at a twentieth
+    rate: float = 0.005  # Muon's; the rest learns at a twentieth
     weight_decay: float = 0.05
     warmup: int = 20
     every: int = 100
-    ema: float = 0.98
+    ema: float = 0.99
     seconds: float = 300.0
     steps: int = 100_000
     halt_weight: float = 0.1
