@@ -1,4 +1,4 @@
-"""Freezing and swapping H states: identities that hold for any policy, and a policy whose H level does hold the place."""
+"""Freezing and swapping H states: identities that hold for any policy, and verdicts that follow the intervals."""
 
 from dataclasses import replace
 
