@@ -15,10 +15,12 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import types
 import unittest
 
 import jail_init  # beside this script
+import observe
 import package_swap
 import pytest
 from _pytest.runner import runtestprotocol
@@ -26,6 +28,8 @@ from _pytest.unittest import TestCaseFunction
 
 del sys.path[0]  # this folder: the package's own modules must not be shadowed
 PATIENCE = 5.0  # seconds that a test may take in all when it is profiled; the CPU limit comes much earlier
+TRACED = " (traced)"  # after the file's name in a traced candidate's code: no other function bears it
+MESSAGE = 300  # characters
 PLAIN_SETUP = ("_unittest_set", "_xunit_set")
 
 
@@ -84,6 +88,14 @@ def direct_call(item):
             return error
 
     return call
+
+
+def said(error):
+    """The first line of an exception as Python prints it, "" for none: "AssertionError: assert 5 == 4"."""
+    if error is None:
+        return ""
+    lines = traceback.format_exception_only(error)  # notes come last; a SyntaxError's place comes first
+    return lines[-1 if isinstance(error, SyntaxError) else 0].partition("\n")[0][:MESSAGE]
 
 
 class Worker:
@@ -155,6 +167,12 @@ class Worker:
             self.error = AssertionError("skipped, or an expected failure")
         return self.error
 
+    def traced(self, name, filename):
+        """(None or the exception of a test, the lines that it runs of the code of that file name)."""
+        errors = []
+        seen = observe.lines_of(lambda: errors.append(self.run_test(name)), filename)
+        return errors[0], seen
+
     # ------------------------------------------------------------ requests
 
     def do_profile(self, seconds):
@@ -192,8 +210,8 @@ class Worker:
         rows, outcome, _ = self.fork(lambda report: [report([n, self.run_test(n) is None]) for n in names], seconds)
         return {"passed": [name for name, passed in rows if passed], "outcome": outcome}
 
-    def do_run(self, file, name, line, source, tests, seconds):
-        """Tests of `source` in place of function `name` of `file`, which starts at `line`."""
+    def do_run(self, file, name, line, source, tests, seconds, trace=False):
+        """Tests of `source` in place of function `name` of `file`, which starts at `line`; trace: tell its lines."""
         if missing := [test for test in tests if test not in self.items]:
             return {"outcome": "no test", "tests": {}, "seconds": 0.0, "output": missing[0]}
         path = os.path.join(self.root, file)
@@ -210,7 +228,7 @@ class Worker:
                 return report(["unparsed", str(error)])
             try:
                 arguments = tree.body[0].args if tree.body and hasattr(tree.body[0], "args") else None
-                code = package_swap.compiled(tree, original, path, name, live[0])
+                code = package_swap.compiled(tree, original, path + TRACED * trace, name, live[0])
                 changed = [package_swap.changed_defaults(arguments, original.args, function) for function in live]
             except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
                 return report(["parses", str(error)])
@@ -223,23 +241,25 @@ class Worker:
             report(["swapped"])
             told = False
             for test in tests:
-                error = self.run_test(test)
+                error, seen = self.traced(test, path + TRACED) if trace else (self.run_test(test), ())
                 report([test, "passed" if error is None else
-                        "failed" if isinstance(error, (AssertionError, pytest.fail.Exception)) else "error"])
+                        "failed" if isinstance(error, (AssertionError, pytest.fail.Exception)) else "error",
+                        said(error), sorted(number - original.lineno + 1 for number in seen)])
                 if error is not None and not told:
                     told = True
                     report(["why", package_swap.describe(
                         error, test, self.root, path, original, source, code)])
 
         rows, outcome, spent = self.fork(candidate, seconds)
-        answer = {"outcome": outcome, "tests": {}, "seconds": spent, "output": ""}
+        answer = {"outcome": outcome, "tests": {}, "messages": {}, "lines": {}, "seconds": spent, "output": ""}
         for row in rows:
             if row[0] in ("unparsed", "parses", "unswappable"):
                 answer |= {"outcome": row[0], "output": row[1]}
             elif row[0] == "why":
                 answer["output"] = row[1]
             elif row[0] != "swapped":
-                answer["tests"][row[0]] = row[1]
+                answer["tests"][row[0]], message, answer["lines"][row[0]] = row[1:]
+                answer["messages"] |= {row[0]: message} if message else {}
         return answer
 
     # ------------------------------------------------------------ the fork

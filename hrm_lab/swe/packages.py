@@ -169,10 +169,12 @@ class PackageServer:
         key = (function.file, function.name, function.line)
         return key in live and key not in imported and key in self.profile.reaching
 
-    def run(self, file: str, function: str, source: str, tests: list[str] | None = None) -> Result:
+    def run(self, file: str, function: str, source: str, tests: list[str] | None = None, *,
+            seconds: float | None = None, trace: bool = False) -> Result:
         """Judge `source` as the text of `function` in `file`; tests: pytest node ids, default those that reach it.
 
-        Raises `PackageError`: no such function or test.
+        seconds: of CPU at most, by default ten times what the tests take. trace: tell which lines of `source` (1 is its
+        `def`) each test runs, for ten times the CPU time. Raises `PackageError`: no such function or test.
         """
         target = self.functions.get((file, function))
         if target is None:
@@ -181,9 +183,10 @@ class PackageServer:
             return Result("parses", "unswappable", {}, 0.0, "it runs while the package is imported", self.jail)
         tests = self.tests_of(target) if tests is None else tests
         known = self._profile.seconds if self._profile else {}
-        seconds = self.limits.cpu_seconds + 10 * sum(known.get(test, SLOW) for test in tests)
+        if seconds is None:
+            seconds = self.limits.cpu_seconds + 10 * sum(known.get(test, SLOW) for test in tests)
         answer = self._ask(do="run", file=file, name=function, line=target.line, source=source, tests=tests,
-                           seconds=seconds)
+                           seconds=seconds * (10 if trace else 1), trace=trace)
         if answer["outcome"] == "no test":
             raise PackageError(f"{self.package.name}: no test {answer['output']!r} in the suite")
         return _judged(answer, tests, self.limits, self.jail)
@@ -199,7 +202,9 @@ def _judged(answer: dict, tests: list[str], limits: Limits, kind: str) -> Result
     named = {test: named.get(test, "error" if outcome == "done" else outcome) for test in tests}
     if outcome == "done":
         outcome = "passed" if set(named.values()) == {"passed"} else "failed"
-    return Result(tier(named.values()), outcome, named, answer["seconds"], output, kind)
+    return Result(tier(named.values()), outcome, named, answer["seconds"], output, kind,
+                  messages=answer.get("messages", {}),
+                  lines={test: tuple(lines) for test, lines in answer.get("lines", {}).items() if lines})
 
 
 def _task(package: Package, root: Path) -> dict:
@@ -211,7 +216,8 @@ def _task(package: Package, root: Path) -> dict:
 
 
 def _start(package: Package, root: Path, script: str, hash_seed: int, limits: Limits | None):
-    scripts = [HERE / name for name in ("package_worker.py", "package_swap.py", "package_fresh.py", "jail_init.py")]
+    scripts = [HERE / name for name in ("package_worker.py", "package_swap.py", "package_fresh.py", "jail_init.py",
+                                        "observe.py")]
     return jail.start([sys.executable, "-s", "-B", str(HERE / script)], cwd=root, limits=limits, server=limits is None,
                       readable=[root, *scripts], env=ENVIRONMENT | {"PYTHONHASHSEED": str(hash_seed)},
                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
