@@ -200,15 +200,26 @@ def propose(instance: Instance, edits: list[Edit], run: Callable[[str, list[str]
     for edit in edits:
         lines &= bool(changed(code, apply(code, edit)) & changed(code, fixed))
         code = apply(code, edit)
-    try:
-        compiles = language != "python" or bool(compile(code, "candidate", "exec", dont_inherit=True))
-    except (SyntaxError, ValueError):
-        compiles = False
     seen = run(code, every)
     return Proposal(lines, bool(edits) and {edit.kind for edit in edits} <= set(instance.kinds),
                     agreement(code, fixed, language) == 1 and normalise(code, language) == normalise(fixed, language),
                     all(seen.tests[test] == "passed" for test in visible), seen.outcome == "passed",
-                    not problems(code, language), compiles, agreement(code, fixed, language))
+                    *validity(code, language), agreement(code, fixed, language))
+
+
+def validity(code: str, language: str) -> tuple[bool, bool]:
+    """(parses, compiles); of languages other than Python the first is all that is known without a toolchain."""
+    if language != "python":
+        return (not problems(code, language),) * 2
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError):
+        return False, False
+    try:
+        compile(tree, "candidate", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return True, False
+    return True, True
 
 
 def changed(old: str, new: str) -> set[int]:
@@ -228,11 +239,10 @@ def agreement(code: str, fixed: str, language: str) -> float:
 # ---------------------------------------------------------------- scores
 
 
-def scores(judged: list[Judged]) -> dict[str, dict]:
-    """Name -> score over instances: solved and plausible within executions, tiers, code metrics, search metrics.
+def headline(judged: list[Judged]) -> dict[str, dict]:
+    """`solved@` and `plausible@` so many executions, `resolved` (in all), `executions`, `final/tier`.
 
-    `executions` is the median to the first plausible patch, budget + 1 where there is none. `first/...` and `final/...`
-    are of the proposals, `no-op/...` of the program as it is, `search/...` of `search.summary`.
+    `executions` is the median to the first plausible patch, budget + 1 where there is none.
     """
     if not judged:
         raise ValueError("judged: no instance; expected at least one")
@@ -243,8 +253,18 @@ def scores(judged: list[Judged]) -> dict[str, dict]:
     for limit in [limit for limit in BUDGETS if limit <= budget]:
         found[f"solved@{limit}"] = proportion(int(((to_fix <= limit) & solved).sum()), n)
         found[f"plausible@{limit}"] = proportion(int((to_fix <= limit).sum()), n)
-    found["resolved"] = proportion(int(solved.sum()), n)
-    found["executions"] = bootstrap(np.minimum(to_fix, budget + 1), "executions", np.median)
+    return found | {"resolved": proportion(int(solved.sum()), n),
+                    "executions": bootstrap(np.minimum(to_fix, budget + 1), "executions", np.median),
+                    "final/tier": bootstrap([one.tier for one in judged], "of 5")}
+
+
+def scores(judged: list[Judged]) -> dict[str, dict]:
+    """`headline`, tiers and code metrics of the proposals, search metrics: name -> score over instances.
+
+    `first/...` and `final/...` are of the proposals, `no-op/...` of the program as it is, `search/...` of
+    `search.summary`.
+    """
+    found, n = headline(judged), len(judged)
     for which in ("first", "final"):
         made = [getattr(one, which) for one in judged]
         found[f"{which}/tier"] = bootstrap([one.tier for one in made], "of 5")
@@ -258,7 +278,7 @@ def scores(judged: list[Judged]) -> dict[str, dict]:
 
 
 def by(judged: list[Judged], what: str) -> dict[str, dict[str, dict]]:
-    """Group -> `scores`; what: domain, language, kind (one of two kinds counts in both) or complexity (thirds)."""
+    """Group -> `headline`; what: domain, language, kind (one of two kinds counts in both) or complexity (thirds)."""
     if what == "complexity":
         cuts = np.quantile([one.complexity for one in judged], [1 / 3, 2 / 3])
         names = (f"below {cuts[0]:.2f}", f"{cuts[0]:.2f} to {cuts[1]:.2f}", f"{cuts[1]:.2f} and more")
@@ -270,4 +290,4 @@ def by(judged: list[Judged], what: str) -> dict[str, dict[str, dict]]:
         order = sorted({name for name, _ in groups})
     else:
         raise ValueError(f"by: {what!r}; expected domain, language, kind or complexity")
-    return {name: scores(own) for name in order if (own := [one for group, one in groups if group == name])}
+    return {name: headline(own) for name in order if (own := [one for group, one in groups if group == name])}

@@ -64,13 +64,15 @@ def test_other_languages_are_read_as_they_are():
 
 def test_the_command_says_what_leaks(tmp_path, monkeypatch, capsys):
     row = {"task_id": "Python/0", "prompt": "def total(values, start=0):\n", "entry_point": "total",
-           "instruction": "Sum.", "buggy_solution": BUG.split("\n", 1)[1], "canonical_solution": TOTAL.split("\n", 1)[1],
+           "instruction": "Sum.", "buggy_solution": BUG.split("\n", 1)[1],
+           "canonical_solution": TOTAL.split("\n", 1)[1],
            "test": "assert total([1]) == 1\n", "example_test": "assert total([1]) == 1\n"}
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(row) + "\n")
     monkeypatch.setattr(leaks, "pool", lambda split, cache: [WORDS])
     assert leaks.main(["--rows", str(path), "--cache", str(tmp_path)]) == 0
-    assert "python: 1 evaluation programs and their fixes against 1 training texts: no program" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "python: 1 evaluation programs and their fixes against 1 training texts: no program" in said
     monkeypatch.setattr(leaks, "pool", lambda split, cache: [WORDS, RENAMED])
     assert leaks.main(["--rows", str(path), "--cache", str(tmp_path)]) == 1
     assert "humanevalpack-python-0" in capsys.readouterr().out
