@@ -1,11 +1,15 @@
-"""The benchmarks of repair run from nothing to their JSON: on two small rows, and on instances of a shipped package."""
+"""The benchmarks of repair run from nothing to their JSON: on two small rows, and on instances of a shipped package.
+
+They run in this process, because torch takes longer to import than they take.
+"""
 
 import json
+import runpy
+import sys
 
 import pytest
 
 from hrm_lab.inspect_notebook import ROOT
-from test_benchmarks import last_line, run
 
 CLAMP = "    if x < low:\n        return low\n    return min(x, high)\n"
 ROWS = [
@@ -19,7 +23,18 @@ ROWS = [
      "test": "def check(f):\n    assert f(1) == True\n\ncheck(sign)\n"}]
 
 
-def test_repair_makes_its_tables_and_replays_them(tmp_path):
+@pytest.fixture
+def last_line(monkeypatch, capsys):
+    def run(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [script, *arguments])
+        runpy.run_path(str(ROOT / "benchmarks" / script), run_name="__main__")
+        text = capsys.readouterr().out
+        return json.loads(text.splitlines()[-1]), text
+
+    return run
+
+
+def test_repair_makes_its_tables_and_replays_them(tmp_path, last_line):
     rows, cache = tmp_path / "rows.jsonl", tmp_path / "cache"
     rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     common = ("--rows", str(rows), "--cache", str(cache), "--seeds", "2", "--budget", "30")
@@ -43,11 +58,12 @@ def test_repair_makes_its_tables_and_replays_them(tmp_path):
     assert "Python/0: " not in text  # the tables were there
 
 
-def test_repair_without_a_table_says_so(tmp_path):
+def test_repair_without_a_table_says_so(tmp_path, last_line, capsys):
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps(ROWS[0]) + "\n")
-    done = run("repair.py", "--rows", str(rows), "--cache", str(tmp_path / "none"))
-    assert done.returncode == 2 and "expected some (--tables)" in done.stderr.splitlines()[-1]
+    with pytest.raises(SystemExit):
+        last_line("repair.py", "--rows", str(rows), "--cache", str(tmp_path / "none"))
+    assert "expected some (--tables)" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +75,7 @@ def built(tmp_path_factory):
     return folder
 
 
-def test_held_out_judges_searches_and_goes_on_where_it_was(built, tmp_path):
+def test_held_out_judges_searches_and_goes_on_where_it_was(built, tmp_path, last_line):
     common = ("--instances", str(built / "swe/instances.jsonl"), "--cache", str(built / "cache"), "--kept",
               str(tmp_path / "kept"), "--two", "0", "--budget", "10", "--against", "uniform")
     found, text = last_line("held_out.py", *common, "--n", "1", "--searches", "uniform", "linear+probe")
@@ -70,7 +86,8 @@ def test_held_out_judges_searches_and_goes_on_where_it_was(built, tmp_path):
     assert again == found and "searched" not in text
 
 
-def test_held_out_refuses_a_prior_that_it_does_not_know(built, tmp_path):
-    done = run("held_out.py", "--instances", str(built / "swe/instances.jsonl"), "--kept", str(tmp_path / "kept"),
-               "--searches", "uniform", "best+tree")
-    assert done.returncode == 2 and "got best; expected priors among uniform, kinds, linear, hrm" in done.stderr
+def test_held_out_refuses_a_prior_that_it_does_not_know(built, tmp_path, last_line, capsys):
+    with pytest.raises(SystemExit):
+        last_line("held_out.py", "--instances", str(built / "swe/instances.jsonl"), "--kept", str(tmp_path / "kept"),
+                  "--searches", "uniform", "best+tree")
+    assert "got best; expected priors among uniform, kinds, linear, hrm" in capsys.readouterr().err

@@ -30,7 +30,11 @@ RENAMED = TOTAL.replace("result", "r").replace("value", "v").replace("index", "i
 def test_what_is_apart_is_clean():
     found = leaks.check([WORDS], [("one", BUG, TOTAL)])
     assert found.clean and (found.training, found.evaluation) == (1, 1)
-    assert str(found).endswith("no program, near-duplicate or fix among them")
+    assert str(found).endswith("no program, near-duplicate or fix among them") and found.closest is None
+    near = leaks.check([WORDS, WORDS.replace("for word in text.split():", "while text:") + TOTAL[:95]],
+                       [("one", BUG, TOTAL)])
+    assert near.clean and 0.1 < near.closest.shared <= 0.5 and near.closest.training.startswith("1: def words")
+    assert "the closest, below 50 %: one (" in str(near)
 
 
 @pytest.mark.parametrize("training", [TOTAL, "# said\n" + TOTAL, TOTAL.replace("result", "answer", 1),
@@ -38,7 +42,7 @@ def test_what_is_apart_is_clean():
 def test_a_text_its_copy_and_a_longer_text_with_it_are_found(training):
     found = leaks.check([WORDS, training], [("one", BUG, TOTAL), ("two", "def f(x):\n    return x", "")])
     assert {(hit.name, hit.what) for hit in found.hits} == {("one", "program"), ("one", "fix")}
-    assert "one (fix)" in str(found) and "training text 1: " in str(found) and "1 leaked" in str(found)
+    assert "one (fix) shares" in str(found) and "training text 1: " in str(found) and "1 leaked" in str(found)
 
 
 def test_other_names_and_another_docstring_hide_nothing():
