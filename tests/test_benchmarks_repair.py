@@ -81,13 +81,15 @@ def test_held_out_judges_searches_and_goes_on_where_it_was(built, tmp_path, last
     found, text = last_line("held_out.py", *common, "--n", "1", "--searches", "uniform", "linear+probe")
     assert (found["split"], found["budget"]) == ("test", 10) and "two edits" not in found
     assert found["one edit"]["uniform"]["solved@10"]["n"] == 1 and "ratio" in found["one edit"]["linear+probe"]
-    assert "uniform: 1 searched" in text
+    kept = next((tmp_path / "kept").glob("depth1-*.jsonl"))
+    lines = kept.read_text().splitlines()
+    assert [json.loads(line)["search"] for line in lines] == ["uniform", "linear+probe"]
+    kept.write_text(lines[0] + "\n" + lines[1][:50])  # a kill while the second was written
     again, text = last_line("held_out.py", *common, "--n", "1", "--searches", "uniform", "linear+probe")
-    assert again == found and "searched" not in text
+    assert again == found and len(kept.read_text().splitlines()) == 2 + 1
 
 
-def test_held_out_refuses_a_prior_that_it_does_not_know(built, tmp_path, last_line, capsys):
-    with pytest.raises(SystemExit):
+def test_held_out_refuses_a_prior_that_it_does_not_know(built, tmp_path, last_line):
+    with pytest.raises(SystemExit, match="got best, sorted; expected priors among uniform, kinds, linear, hrm"):
         last_line("held_out.py", "--instances", str(built / "swe/instances.jsonl"), "--kept", str(tmp_path / "kept"),
-                  "--searches", "uniform", "best+tree")
-    assert "got best; expected priors among uniform, kinds, linear, hrm" in capsys.readouterr().err
+                  "--searches", "uniform", "best+tree", "linear+sorted")

@@ -105,17 +105,18 @@ def judge(instances: Iterable[Instance], prior, cache: str | Path, *, budget: in
     found = []
     for name, group in groupby(sorted(instances, key=lambda one: one.repo), key=lambda one: one.repo):
         with PackageServer(PACKAGES[name], checkout(name, cache)) as server:
-            found += [one_of(instance, server, prior, budget=budget, seed=seed, tree=tree, feedback=feedback,
-                             probe=probe, depth=depth, watch=watch) for instance in group]
+            found += [judge_one(instance, server, prior, budget=budget, seed=seed, tree=tree, feedback=feedback,
+                                probe=probe, depth=depth, watch=watch) for instance in group]
     return found
 
 
-def one_of(instance: Instance, server: PackageServer, prior, *, budget: int, seed: int, probe: bool,
-           **options) -> Judged:
-    """`judge` of one instance, on its package's server; `options` are those of `search`."""
+def judge_one(instance: Instance, server: PackageServer, prior, *, budget: int = 300, seed: int = 0,
+              tree: bool = False, feedback: Feedback | None = None, probe: bool = False, depth: int = 1,
+              watch: Callable[[Step], None] | None = None, known: dict | None = None) -> Judged:
+    """`judge` of one instance, on its package's server. known: outcomes of candidates, shared by several searches."""
     program, fixed, margin = enumerable(instance.program), enumerable(instance.fixed), indentation(instance.program)
-    every = [*instance.FAIL_TO_PASS, *instance.PASS_TO_PASS]
-    visible = shown(instance, seed)
+    every, visible = [*instance.FAIL_TO_PASS, *instance.PASS_TO_PASS], shown(instance, seed)
+    known = {} if known is None else known
     gold = server.run(instance.file, instance.function, instance.fixed, every)
     if gold.outcome != "passed":
         raise ValueError(f"{instance.instance_id}: its repair gives {gold.outcome!r} here; expected all tests to pass")
@@ -129,11 +130,18 @@ def one_of(instance: Instance, server: PackageServer, prior, *, budget: int, see
                             failing)
 
     before = run(program, visible, trace=True)
-    whole = options["tree"] or options["feedback"] is not None or options["depth"] > 1
-    outcome = search(program, (lambda text: run(text, visible)) if whole else (lambda text: brief(run, text, before)),
-                     prior, budget=budget, seed=seed, language=instance.language, evidence=evidence(program, before),
+    whole = tree or feedback is not None or depth > 1
+
+    def seen(text: str) -> Result:
+        key = instance.instance_id, seed, whole, text
+        if key not in known:
+            known[key] = run(text, visible) if whole else brief(run, text, before)
+        return known[key]
+
+    outcome = search(program, seen, prior, budget=budget, seed=seed, tree=tree, feedback=feedback, depth=depth,
+                     language=instance.language, evidence=evidence(program, before), watch=watch,
                      probe=probe and (lambda text, edits, known: probe_edits(text, edits, values, known)),
-                     edits=_candidates(program, instance.language), **options)
+                     edits=_candidates(program, instance.language))
 
     def proposal(steps: list[int]) -> Proposal:
         return propose(instance, [outcome.trace[step].edit for step in steps], run, visible, every)
@@ -174,7 +182,7 @@ def evidence(program: str, result: Result) -> Evidence:
     return of(program, replace(result, lines=result.lines | {"import": tuple(range(1, max(2, header)))}))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _candidates(program: str, language: str) -> list[Edit]:
     """Kept, as several searches are judged on the same instances."""
     return candidates(program, language)
