@@ -19,6 +19,7 @@ import tarfile
 import time
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
@@ -95,10 +96,11 @@ def archived(name: str, cache: Path) -> list[str]:
     return found
 
 
-def pool(split: str, cache: Path, larger: tuple[str, ...] = ()) -> list[str]:
-    """Functions of a split's packages, and for "train" of the standard library and larger packages; each text once."""
+def pool(split: str, cache: Path, packages: Iterable[str] = tuple(PACKAGES), larger: Iterable[str] = ()) -> list[str]:
+    """Functions of those packages that are of a split, and for "train" of the standard library and of larger packages;
+    each text once."""
     found = library() + [text for name in larger for text in archived(name, cache)] if split == "train" else []
-    for package in PACKAGES.values():
+    for package in map(PACKAGES.get, packages):
         if package.split == split:
             found += [enumerable(f.text) for f in functions(package, checkout(package.name, cache)) if fits(f)]
     return [text for text in dict.fromkeys(found) if LINES[0] <= text.count("\n") + 1 <= LINES[1]
@@ -241,7 +243,7 @@ def main(arguments: list[str] | None = None):
     parser.add_argument("--larger", nargs="*", default=[], choices=LARGER, help="larger packages to draw from, too")
     parser.add_argument("--cache", default=str(LISTING.parent / "cache"), help="where sdists are fetched and unpacked")
     given = parser.parse_args(arguments)
-    texts, started = pool(given.split, Path(given.cache), tuple(given.larger)), time.monotonic()
+    texts, started = pool(given.split, Path(given.cache), larger=given.larger), time.monotonic()
     print(f"{len(texts)} functions", flush=True)
     found = list(generate(texts, given.n, given.seed, given.seconds, given.rivals))
     save(Path(given.out) / f"{given.split}-{given.seed}.npz", found)
