@@ -1,5 +1,6 @@
 """Judging on instances: what a search sees and what judges it, tiers of proposals, groups; on a tiny package."""
 
+import warnings
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -221,6 +222,10 @@ def test_code_metrics_of_a_proposal():
     assert right.token_accuracy == 1 and right.exact and right.parses and right.compiles
     assert 0.8 < long.token_accuracy < 1 and not long.exact
     assert not broken.parses and not broken.compiles
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert held_out.validity("x is 1", "python") == (True, True)
+    assert held_out.validity("let x = (", "javascript") == (False, False)
     assert proposed("break").parses and not proposed("break").compiles
     nothing = held_out.propose(BAD_SIGN, [], lambda text, tests: Result("", "failed", dict.fromkeys(tests, "failed")),
                                list(BAD_SIGN.FAIL_TO_PASS), list(BAD_SIGN.FAIL_TO_PASS))
