@@ -36,6 +36,8 @@ class Box:
         return side * side
 '''
 TESTS = '''
+import unittest
+
 import pytest
 
 from tiny import core
@@ -52,6 +54,15 @@ def test_area():
 
 def test_even():
     assert core.Box().area(5, 5) == 25
+
+
+class TestCase(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.high = 5
+
+    def test_case(self):
+        self.assertEqual(core.Box().area(3, self.high), 9)
 '''
 SIGN = "\n".join(CODE.strip().split("\n")[:6])
 AREA = CODE.split("class Box:\n")[1].rstrip("\n")
@@ -136,6 +147,14 @@ def test_lines_that_only_failing_tests_run_are_the_most_suspect(server):
     assert found[5] == 1 > found[4] > found[2] == found[1] > found[3] == found[6] == 0
     longer = BAD_SIGN.program.replace("    return 0", "    value = 0\n    value = 0\n    value = 0\n    return 0")
     assert server.run(FILE, "sign", longer, tests[-1:], trace=True).lines[tests[-1]] == (2, 4, 6, 7, 8, 9)
+
+
+def test_what_a_unittest_case_says_is_kept(server):
+    test = "tests/test_core.py::TestCase::test_case"
+    found = server.run(FILE, "Box.area", BAD_AREA.program, [test])
+    assert (found.tests, found.messages) == ({test: "failed"}, {test: "AssertionError: 10 != 9"})
+    found = server.run(FILE, "Box.area", AREA.replace("side * side", "side.none"), [test])
+    assert found.messages == {test: "AttributeError: 'int' object has no attribute 'none'"}
 
 
 def test_a_short_run_and_a_whole_one_agree_on_what_passes(here):
