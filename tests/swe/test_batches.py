@@ -1,5 +1,11 @@
 """Batches of other languages: the verdict of each candidate is its own, whoever else is in the batch."""
 
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from test_toolchains import ROWS
 
@@ -68,3 +74,42 @@ def test_nothing_and_unknown_languages():
     assert run_batch("javascript", [], "") == [] or not available()["javascript"]
     with pytest.raises(ValueError, match="language: got 'cobol', expected one of"):
         run_batch("cobol", ["x"], "")
+
+
+# ---------------------------------------------------------------- benchmarks/languages.py
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "benchmarks/languages.py"
+
+
+def row(task, bug="a - b", example="const t = () => {\n  console.assert(add(1, 2) === 3)\n}\nt()\n"):
+    head = "const add = (a, b) => {\n"
+    return {"task_id": task, "prompt": "/* Adds. */\n" + head, "declaration": head,
+            "buggy_solution": f"  return {bug};\n}}\n", "canonical_solution": "  return a + b;\n}\n",
+            "example_test": example, "test": example + "console.assert(add(5, 0) === 5)\n"}
+
+
+def test_the_benchmark_solves_a_row_and_goes_on_after_a_torn_line(tmp_path):
+    if not available()["javascript"]:
+        pytest.skip("javascript: no toolchain on this machine")
+    rows = [row("JavaScript/0"), row("JavaScript/2", example=""), row("JavaScript/4", bug="a + b")]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    torn = {"task": "JavaScript/2", "shown": False, "candidates": 0, "outcomes": "", "kind": None, "solved": False}
+    (tmp_path / "out.jsonl").write_text(json.dumps(torn) + '\n{"task": "JavaScr')
+    command = [sys.executable, str(SCRIPT), "--rows", str(tmp_path / "rows.jsonl"), "--prior", "kinds", "--out",
+               str(tmp_path / "out.jsonl")]
+    done = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": ".", "PATH": "/usr/bin:/bin"}, capture_output=True,
+                          text=True)
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert (last["n"], last["shown"]) == (3, 1) and last["solved@300"]["value"] == pytest.approx(1 / 3), done.stderr
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [one["task"] for one in found] == ["JavaScript/2", "JavaScript/0", "JavaScript/4"]
+    assert found[1]["outcomes"][-1] == "P" and found[1]["solved"] and "JavaScript/2" not in done.stdout
+
+
+def test_rust_sees_the_first_half_of_its_assertions():
+    first_half = runpy.run_path(str(SCRIPT))["first_half"]
+    tests = "mod tests {\n  #[test]\n  fn t() {\n    assert!(f(1) == 2);\n    assert_eq!(f(2), 3);\n" \
+            "    assert!(f(3) == 4);\n  }\n}\n"
+    assert [f"f({n})" in first_half(tests) for n in (1, 2, 3)] == [True, True, False]
+    assert first_half(tests).count("{") == first_half(tests).count("}")
