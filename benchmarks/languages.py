@@ -1,7 +1,7 @@
 """Repair in JavaScript, Java, C++ and Rust: bugs solved within so many executions, of HumanEvalPack's rows.
 
-    python benchmarks/languages.py --rows humanevalpack/java.jsonl --prior weights/swe-languages/java.safetensors \
-        --out runs/java.jsonl [--limit 25] [--seconds 220]
+    python benchmarks/languages.py --rows humanevalpack/java.jsonl --out runs/java.jsonl [--limit 25] [--seconds 220]
+    python benchmarks/languages.py --rows humanevalpack/java.jsonl --corpus data/built/corpus.jsonl  # a leak check
 
 Candidates are the edits inside functions, in the order of the prior, with no line given and no evidence; they are run
 in batches (hrm_lab.swe.batches) until one passes the visible tests, and that one is judged by `test` in a process of
@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ import numpy as np
 from hrm_lab.metrics import bootstrap, format_score, proportion
 from hrm_lab.swe import corpus
 from hrm_lab.swe.batches import run_batch
-from hrm_lab.swe.dedup import SHARED, grams, overlap
+from hrm_lab.swe.dedup import SHARED, grams
 from hrm_lab.swe.edits import Edit, apply, candidates
 from hrm_lab.swe.evidence import Evidence
 from hrm_lab.swe.humanevalpack import NAMES, assemble
@@ -68,7 +69,7 @@ def repair(row: dict, language: str, prior, budget: int) -> dict:
     started, tests = time.process_time(), visible(row, language)
     code, hidden = assemble(row, "buggy_solution")
     found = {"task": row["task_id"], "shown": False, "candidates": 0, "outcomes": "", "kind": None, "solved": False}
-    if not tests or run_batch(language, [code], tests, LIMITS)[0].outcome == "passed":
+    if not tests:
         return found
     edits = space(code, language)
     order = np.argsort(-prior.scores(code, edits, Evidence.none(), language), kind="stable")[:budget]
@@ -76,7 +77,10 @@ def repair(row: dict, language: str, prior, budget: int) -> dict:
     for size in BATCHES:
         done = len(found["outcomes"])
         batch = [edits[n] for n in order[done:done + size]]
-        results = run_batch(language, [apply(code, edit) for edit in batch], tests, LIMITS)
+        itself = [] if done else [code]  # in the first batch, to save one
+        results = run_batch(language, itself + [apply(code, edit) for edit in batch], tests, LIMITS)
+        if itself and results.pop(0).outcome == "passed":
+            return found | {"shown": False}
         letters = [LETTERS.get(one.tests["main"], "X") for one in results]
         if "P" in letters:
             first = letters.index("P")
@@ -118,18 +122,28 @@ def scores(found: list[dict]) -> dict:
 
 
 def leaks(path: Path, rows: list[dict], language: str) -> list[str]:
-    """Training functions that share more than half of their 8-grams of tokens with a program or its fix."""
+    """Training functions that share more than half of the smaller one's 8-grams of tokens with a program or its fix."""
     programs = [grams(row["declaration"] + row[name], language) for row in rows
                 for name in ("buggy_solution", "canonical_solution")]
-    return [f"{one.package} {one.path} {one.function}" for one in corpus.read(path) if one.language == language
-            and any(overlap(grams(one.text, language), program) > SHARED for program in programs)]
+    holders, found = {}, []
+    for n, program in enumerate(programs):
+        for gram in program:
+            holders.setdefault(gram, []).append(n)
+    for one in corpus.read(path):
+        mine = grams(one.text, language) if one.language == language else ()
+        shared = Counter(n for gram in mine for n in holders.get(gram, ()))
+        if any(count > SHARED * min(len(mine), len(programs[n])) for n, count in shared.items()):
+            found.append(f"{one.package} {one.path} {one.function}")
+    return found
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=Path, required=True)
-    parser.add_argument("--prior", required=True, help="weights of a linear prior, or uniform, or kinds")
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines of outcomes: one file a language and prior")
+    parser.add_argument("--prior", default="weights/swe-languages/linear.safetensors",
+                        help="weights of a linear prior, or uniform, or kinds")
+    parser.add_argument("--out", type=Path, default=Path("runs/languages.jsonl"),
+                        help="JSON lines of outcomes: one file a language and prior")
     parser.add_argument("--limit", type=int, default=10**6, help="the first rows only")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no row after so many")
     parser.add_argument("--budget", type=int, default=BUDGETS[-1], choices=BUDGETS)
@@ -139,7 +153,7 @@ def main():
     language = NAMES[rows[0]["task_id"].split("/")[0]]
     if options.corpus:
         found = leaks(options.corpus, rows, language)
-        print(json.dumps({"language": language, "leaks": found}))
+        print(json.dumps({"language": language, "n": len(found), "leaks": found}))
         return
     if not available()[language]:
         print(json.dumps({"language": language, "toolchain": None, "n": 0}))

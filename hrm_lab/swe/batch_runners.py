@@ -2,7 +2,8 @@
 
 They read "NONCE CPU-SECONDS WALL-SECONDS" and numbers, one a line, on stdin, and print what `batch_worker.serve` reads.
 Time-outs count CPU time: node's timer counts the wall clock, so that a candidate which it ends too early runs again
-with twice the time. A Java thread cannot be ended: the machine ends itself, and the rest run in a fresh one.
+for as long as its share of the processor asks. A Java thread cannot be ended: the machine ends itself, and the rest run
+in a fresh one.
 """
 
 NODE = r"""
@@ -20,7 +21,7 @@ for (const number of numbers) {
   say(number)
   const code = fs.readFileSync(`c${number}.js`, 'utf8')
   let outcome = 'passed', message = '', spent = 0
-  for (let timeout = 1000 * cpu; ; timeout *= 2) {
+  for (let timeout = 1000 * cpu; ; timeout *= Math.min(8, 1.2 * cpu / spent)) {
     const before = used()
     outcome = 'passed'
     try {
