@@ -36,7 +36,7 @@ from hrm_lab.swe.toolchains import available, run_tests
 
 BUDGETS = (1, 10, 30, 100, 300)
 BATCHES = (30, 100, 170)  # a small one first: many bugs are solved early
-LIMITS = Limits(cpu_seconds=0.3, wall_seconds=10)  # of a candidate on the visible tests, which take milliseconds
+LIMITS = Limits(cpu_seconds=0.15, wall_seconds=10)  # of a candidate on the visible tests, which take milliseconds
 HIDDEN = Limits(cpu_seconds=10)
 LETTERS = {"passed": "P", "failed": "F", "error": "E"}  # E: not compiled; X: anything else
 

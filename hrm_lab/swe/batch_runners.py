@@ -2,7 +2,7 @@
 
 They read "NONCE CPU-SECONDS WALL-SECONDS" and numbers, one a line, on stdin, and print what `batch_worker.serve` reads.
 Time-outs count CPU time: node's timer counts the wall clock, so that a candidate which it ends too early runs again
-for as long as its share of the processor asks. A Java thread cannot be ended: the machine ends itself, and the rest run
+for as long as its share of the processor asks. A Java thread that cannot be stopped ends the machine, and the rest run
 in a fresh one.
 """
 
@@ -118,9 +118,19 @@ public class Batch {
             out.println(nonce + " " + number + " " + end + " " + used + " "
                         + message.substring(0, Math.min(200, message.length())));
             out.flush();
-            if (end.equals("cpu") || end.equals("wall")) Runtime.getRuntime().halt(0);
+            if (thread.isAlive() && !stopped(thread)) break;
         }
         Runtime.getRuntime().halt(0);
+    }
+
+    static boolean stopped(Thread thread) throws Exception {  // Java 20 and later refuse
+        try {
+            Thread.class.getMethod("stop").invoke(thread);
+        } catch (ReflectiveOperationException error) {
+            return false;
+        }
+        thread.join(200);
+        return !thread.isAlive();
     }
 }
 """
