@@ -4,12 +4,13 @@ import json
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from test_toolchains import ROWS
 
-from hrm_lab.swe import batches
+from hrm_lab.swe import batches, corpus
 from hrm_lab.swe.batches import run_batch
 from hrm_lab.swe.jail import Limits
 from hrm_lab.swe.toolchains import available, run_tests
@@ -113,3 +114,12 @@ def test_rust_sees_the_first_half_of_its_assertions():
             "    assert!(f(3) == 4);\n  }\n}\n"
     assert [f"f({n})" in first_half(tests) for n in (1, 2, 3)] == [True, True, False]
     assert first_half(tests).count("{") == first_half(tests).count("}")
+
+
+def test_a_program_among_the_training_functions_is_found(tmp_path):
+    body = "  let total = 0;\n  for (const x of a) {\n    if (x > b) total += x * b - 1;\n  }\n  return total;\n}\n"
+    one = row("JavaScript/0") | {"canonical_solution": body, "buggy_solution": body.replace(">", "<")}
+    copy = corpus.Snippet("p", "1", "MIT", "javascript", "a.js", "f", one["declaration"].replace("add", "f") + body)
+    other = replace(copy, text="function g(xs) {\n  return xs.map(x => x.name).filter(n => n.length).join('-');\n}\n")
+    corpus.write(tmp_path / "c.jsonl", [copy, other])
+    assert runpy.run_path(str(SCRIPT))["leaks"](tmp_path / "c.jsonl", [one], "javascript") == ["p a.js f"]
