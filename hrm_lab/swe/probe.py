@@ -1,10 +1,12 @@
-"""Which edits of an expression can matter: all of them are evaluated beside the original in one run of the tests.
+"""Which edits can matter: all of them are evaluated beside the original in one run of the tests.
 
 An expression that gives the original's value each time in a failing test leaves that test failing; one that raises
-where it first differs breaks it; of those that give the same values one need be tried. Such edits are put back, not
-dropped. Only expressions without effects take part. This is state infection from mutation analysis (Just, Ernst and
-Fraser 2014, doi 10.1145/2610384.2610388) turned to repair. Unusual: hundreds of candidates are ruled out by one run
-of the program as it is. It is no execution of a candidate; it costs the CPU time of some tens of them.
+where it first differs breaks it; of those that give the same values one need be tried; one that changes values in
+passing tests is riskier. A statement that is added or dropped takes part by its effect (effects.py). Such edits are put
+back by fitted weights, not dropped. Only what has no effect is evaluated. This is state infection from mutation
+analysis (Just, Ernst and Fraser 2014, doi 10.1145/2610384.2610388) turned to repair. Unusual: hundreds of candidates
+are ruled out by one run of the program as it is. It is no execution of a candidate; it costs the CPU time of some
+hundreds of them.
 """
 
 import ast
@@ -23,9 +25,9 @@ from .sandbox import Server
 from .split import Suite, suite
 
 WEIGHTS = {  # log-weight of what the probe tells of an edit, fitted by feedback_train to injected bugs
-    "known": -2.2, "a failing test is the same": -4.4, "a failing test raises": -2.1, "a passing test raises": -1.1,
-    "share of passing tests changed": -1.2, "no passing test is changed": 1.3, "a passing test is changed": -1.3,
-    "all failing tests are changed": 4.3}
+    "known": -1.5, "a failing test is the same": -3.4, "a failing test raises": -1.5, "a passing test raises": -1.4,
+    "share of passing tests changed": -1.5, "no passing test is changed": 1.3, "a passing test is changed": -0.1,
+    "all failing tests are changed": 3.3}
 TWIN = -6.0  # of all but the first of those that give the same values in all tests: they would do the same
 UNKNOWN, SAME, CRASH = -1, 0, 1  # what an edit does in a test; from 2: a class of those that do the same
 PASSING = 12  # passing tests that are probed at most
@@ -37,7 +39,7 @@ METHODS = frozenset("capitalize copy count endswith find get index isalnum isalp
 ITERATORS = frozenset("iter map zip filter enumerate reversed".split())
 NEVER = (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await, ast.Lambda, ast.Starred,
          ast.Pow, ast.LShift)  # of two large numbers they outlast everything else
-LIMITS = Limits(cpu_seconds=3.0, output_bytes=400_000)
+LIMITS = Limits(cpu_seconds=4.0, output_bytes=1_000_000)
 PRELUDE = Path(__file__).with_name("probe_run.py")
 
 
@@ -155,7 +157,7 @@ def instrument(code: str, edits: list[Edit]) -> tuple[str, dict[int, list[int]]]
             kept.append(i)
     calls = {id(sites.found[i][2]): (i, [new for _, new in of[i]], sites.found[i][3]) for i in kept}
     put = _Put(calls, {key: (i, [new for _, new in those]) for key, (i, those) in beside.items()})
-    tree = ast.fix_missing_locations(put.visit(sites.tree))
+    tree = put.visit(sites.tree)
     future = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
     tree.body = [node for node in tree.body if node not in future]
     text = "\n".join([*map(ast.unparse, future), PRELUDE.read_text(encoding="utf-8"), ast.unparse(tree)])
@@ -210,21 +212,22 @@ def probe(program: str, edits: list[Edit], tests: str | Suite | Callable[[str, t
 
     Nothing where the program cannot be probed: it makes iterators, is not ASCII, or ends before it can tell.
     """
-    whole = tests if isinstance(tests, Suite) or callable(tests) else suite(tests)
     text, of = instrument(program, edits) if evidence.failing else ("", {})
-    parts = []
-    for names in (evidence.failing, evidence.passing[:PASSING]):
-        values = np.full((len(edits), len(names)), UNKNOWN)
-        if of and names:
-            _told(_output(text, whole, names), of, values)
-        parts.append(values)
-    return Facts(np.concatenate(parts, axis=1), len(evidence.failing))
+    bad, good = evidence.failing, evidence.passing[:PASSING]
+    values = np.full((len(edits), len(bad) + len(good)), UNKNOWN)
+    if of and callable(tests):  # their own order is kept, and who knows how the two are mixed
+        _told(tests(text, bad), of, values[:, :len(bad)])
+        if good:
+            _told(tests(text, good), of, values[:, len(bad):])
+    elif of:
+        _told(_output(text, tests if isinstance(tests, Suite) else suite(tests), bad + good), of, values)
+    return Facts(values, len(bad))
 
 
-def _output(text: str, tests: Suite | Callable, names: tuple[str, ...]) -> str:
-    if callable(tests):
-        return tests(text, names)
-    taken = [(name, f"__probe_next__()\n{body}") for name, body in tests.tests if name in names]
+def _output(text: str, tests: Suite, names: tuple[str, ...]) -> str:
+    """What the program with its probes prints when it is run on these tests, in this order."""
+    bodies = dict(tests.tests)
+    taken = [(name, f"__probe_next__()\n{bodies[name]}") for name in names if name in bodies]
     with Server(replace(tests, tests=(*taken, ("report", "__probe_report__()"))), limits=LIMITS) as server:
         return server.run(text).output
 
@@ -241,6 +244,5 @@ def _told(output: str, of: dict[int, list[int]], values: np.ndarray):
         for site, numbers in of.items():
             each = told["sites"].get(str(site))  # None: no test comes there
             for place, n in enumerate(numbers):
-                value = each[test][place] if each else "same"
-                known = {"same": SAME, "crash": CRASH, "unknown": UNKNOWN}.get(value)
-                values[n, test] = classes.setdefault((site, value), 2 + len(classes)) if known is None else known
+                value = each[test][place] if each else SAME
+                values[n, test] = value if value <= CRASH else classes.setdefault((site, value), 2 + len(classes))

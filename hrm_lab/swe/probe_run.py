@@ -91,7 +91,7 @@ def __probe_report__():
     import json
     table = {}
     for site, tests in _probed.items():
-        size = max(len(one[1]) for one in tests.values())
-        table[site] = [["same" if value is None else value for value in tests[i][1]] if i in tests else ["same"] * size
+        size, codes = max(len(one[1]) for one in tests.values()), {"unknown": -1, None: 0, "crash": 1}
+        table[site] = [[codes.setdefault(value, len(codes) - 1) for value in tests[i][1]] if i in tests else [0] * size
                        for i in range(_test + 1)]
-    print("<probe>" + json.dumps({"sites": table, "whole": _whole}) + "</probe>")
+    print("<probe>" + json.dumps({"sites": table, "whole": _whole}, separators=(",", ":")) + "</probe>")
