@@ -3,7 +3,7 @@
     python benchmarks/agents.py --rows humanevalpack/python.jsonl --cache outcomes [--weights weights/swe-python]
 
 Rows and cache as in benchmarks/repair.py: a search sees the visible tests, its patch is judged by the hidden ones, and
-what each candidate does is replayed from the cache. All searches sort by the same linear prior and use the probe. Arms:
+what each candidate does is replayed from the cache. All searches but one sort by the same linear prior and use the probe. Arms:
 each editor alone (the rest of the candidates after its own), the localiser, all editors in one order (the linear prior:
 the best single agent), a uniform split of the executions, a split by an oracle (for each bug the editor that needs
 fewest, known afterwards), the coordinator; and reverse learning with its gate as learnt, at 0, at 1, and with the
@@ -41,10 +41,11 @@ class Kept:
         return self.known[program]
 
 
-def run(replay: Replay, prior, feedback: Feedback | None, budget: int, judge=None) -> tuple[float, bool]:
+def run(replay: Replay, prior, feedback: Feedback | None, budget: int, judge=None, probed=True) -> tuple[float, bool]:
     """Executions to the first plausible patch (inf: none), and whether that is correct."""
     one = search(replay.program, judge or replay, prior, edits=replay.edits, evidence=replay.evidence, depth=1,
-                 tree=False, budget=budget, probe=lambda *_: replay.facts, feedback=feedback)
+                 tree=False, budget=budget, probe=(lambda *_: replay.facts) if probed else False,
+                 feedback=feedback)
     return (one.executions if one.resolved else np.inf), one.resolved and replay.correct[one.edits[0]]
 
 
@@ -86,7 +87,7 @@ def main():
     linear = Kept(LinearPrior.load(options.weights / "linear.safetensors"))
     feedback = Feedback.load(options.weights / "feedback.safetensors")
     coordinator = Kept(Coordinator.load(options.weights / "coordinator.safetensors", linear))
-    arms = {"linear": (linear, None), "localiser": (Localiser(), None)}
+    arms = {"linear": (linear, None), "linear, no probe": (linear, None), "localiser": (Localiser(), None)}
     arms |= {f"editor: {name}": (Editor(name, linear), None) for name in EDITORS}
     arms |= {"uniform split": (Split(linear), None), "coordinator": (coordinator, None)}
     for name, prior in (("linear", linear), ("coordinator", coordinator)):
@@ -96,8 +97,8 @@ def main():
                  f"{name} + feedback, shuffled": (prior, feedback)}
     found = {}
     for name, (prior, steer) in arms.items():
-        found[name] = [run(one, prior, steer, options.budget, shuffled(one) if "shuffled" in name else None)
-                       for one in replays]
+        found[name] = [run(one, prior, steer, options.budget, shuffled(one) if "shuffled" in name else None,
+                           "no probe" not in name) for one in replays]
     found["oracle split"] = [min(runs) for runs in zip(*(found[f"editor: {name}"] for name in EDITORS), strict=True)]
     told = {"bugs": len(rows), "shown": len(replays)}
     for name, runs in found.items():

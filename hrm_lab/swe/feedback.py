@@ -1,11 +1,12 @@
 """Reverse learning: what a tried edit did to the tests re-weighs the edits that were not tried.
 
-Three things are kept of each candidate: a count of outcomes for each RELATION (where and what the tried edit was, seen
-from this candidate) and class (tests mended and broken, whether the failing ones say something else, nearer to what was
-expected or not); what tests said of edits that give them the same values (probe.py), which is as good as a run of this
-one; and how near any edit came at its place or of its kind. `Feedback` is a linear map of these with a learned gate,
-fitted as a conditional logit on searches in synthetic bugs (feedback_train.py). Unusual: nothing is estimated from one
-search but the counts, so that the first outcomes count at once; a table of mean rewards (UCT) needs many.
+Three things are kept of each candidate: how many outcomes of each class (tests mended and broken, whether the failing
+ones say something else, nearer to what was expected or not) there were in each RELATION to it (where and what the tried
+edit was), beyond what the whole search had; what tests said of edits that give them the same values (probe.py), which
+is as good as a run of this one; how near any edit came at its place or of its kind. `Feedback` is a linear map of these
+with a gate, fitted as a conditional logit on searches in synthetic bugs (feedback_train.py). Unusual: only surprise
+counts. Plain counts also learn to leave a place after many failures, which helps as much with the outcomes shuffled and
+costs executions where the prior is right.
 """
 
 import re
@@ -31,6 +32,7 @@ WIDTH = len(RELATIONS) * len(CLASSES) + len(MEMORY) + 2 * len(PLACES)
 COMPARED = re.compile(r"assert (.*) (?:==|is) (.*)")
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 CLOSER = 0.02  # change of closeness that counts
+DOUBT = 4  # outcomes that a relation must have before a surprise has half its weight
 
 
 # ---------------------------------------------------------------- outcomes
@@ -124,6 +126,7 @@ class State:
         self.kind, self.text = (np.unique([getattr(edit, name) for edit in edits], return_inverse=True)[1]
                                 for name in ("kind", "text"))
         self.counts = np.zeros((len(RELATIONS), len(CLASSES), len(edits)), np.float32)
+        self.mix = np.ones(len(CLASSES), np.float32)  # outcomes of the whole search, and one of each before it
         self.before, self.best = before, np.zeros((2, len(PLACES), len(edits)), np.float32)
         facts = Facts(np.zeros((len(edits), 0), int), 0) if facts is None or before is None else facts
         self.values, self.failing, self.told = facts.values, facts.failing, np.zeros(facts.values.shape, np.int8)
@@ -150,6 +153,7 @@ class State:
         """outcome: index into CLASSES. after: what the tests said, if it is to be told of other edits."""
         related = self.related(tried)
         self.counts[:, outcome] += related
+        self.mix[outcome] += 1
         if after is None or self.before is None:
             return
         gains = np.array([after.near - self.before.near, reward(self.before, after)], np.float32)
@@ -168,10 +172,18 @@ class State:
                          mends.all(1) & (bad.shape[1] > 0), np.log1p(fails.sum(1) + breaks.sum(1)),
                          (good > 0).sum(1) / max(1, good.shape[1])], 1)
 
+    def surprise(self) -> np.ndarray:
+        """(n_relations, n_classes, n_edits): counts beyond what the search's mix of outcomes would give, in deviations.
+
+        Zero on average if outcomes say nothing of place and kind, however many were seen.
+        """
+        each = self.counts.sum(1, keepdims=True)
+        return (self.counts - each * (self.mix / self.mix.sum())[:, None]) / np.sqrt(each + DOUBT)
+
     def features(self) -> np.ndarray:
-        """(n_edits, WIDTH): counts, memory, best."""
+        """(n_edits, WIDTH): surprise, memory, best."""
         n = self.counts.shape[2]
-        return np.concatenate([np.log1p(self.counts).reshape(-1, n).T, self.memory(), self.best.reshape(-1, n).T], 1)
+        return np.concatenate([self.surprise().reshape(-1, n).T, self.memory(), self.best.reshape(-1, n).T], 1)
 
 
 @dataclass(frozen=True)
