@@ -3,7 +3,7 @@
     python benchmarks/agents.py --rows humanevalpack/python.jsonl --cache outcomes [--weights weights/swe-python]
 
 Rows and cache as in benchmarks/repair.py: a search sees the visible tests, its patch is judged by the hidden ones, and
-what each candidate does is replayed from the cache. All searches but one sort by the same linear prior and use the probe. Arms:
+what each candidate does is replayed from the cache. All searches but one use the probe; the prior is linear. Arms:
 each editor alone (the rest of the candidates after its own), the localiser, all editors in one order (the linear prior:
 the best single agent), a uniform split of the executions, a split by an oracle (for each bug the editor that needs
 fewest, known afterwards), the coordinator; and reverse learning with its gate as learnt, at 0, at 1, and with the

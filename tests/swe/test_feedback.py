@@ -182,6 +182,24 @@ def test_the_fit_learns_which_outcomes_point_to_the_fix(unknowing):
     assert needs(0, replace(feedback, gate=0.0)) == needs(0)
 
 
+def test_shuffled_or_even_outcomes_are_no_surprise(state):
+    state, edits = state
+    for n in range(len(edits)):
+        state.observe(n, CLASSES.index("same"))
+    even = state.surprise()[:, CLASSES.index("same")]
+    state.observe(0, CLASSES.index("mended"))
+    odd = state.surprise()[RELATIONS.index("span"), CLASSES.index("mended"), 0]
+    assert even.min() >= 0 and even.max() < odd
+
+
+def test_the_gate_is_the_one_that_needs_fewest_executions(unknowing):
+    given = [task(n) for n in range(6)]
+    known = [feedback_train.wide(one) for one in given]
+    wrong = feedback_train.train(given, known, unknowing, rounds=1)
+    wrong = replace(wrong, weights=-wrong.weights)
+    assert feedback_train.fit_gate(given, known, unknowing, wrong).gate == feedback_train.GATES[0]
+
+
 def test_a_prior_loses_some_of_its_features():
     prior, wide = LinearPrior(np.ones(SIZE)), np.arange(1, 3001).reshape(-1, 30)
     whole, less = (feedback_train.dropped(prior, wide, share, 0) for share in (0, 0.8))
