@@ -1,4 +1,4 @@
-"""Fit the feedback of a search (feedback.py) to replayed searches (feedback_data.py).
+"""Fit reverse learning (feedback.py) and the coordinator (agents.py) to replayed searches (feedback_data.py).
 
     python -m hrm_lab.swe.feedback_train --tables data/built/feedback --linear linear.safetensors --out feedback
 
@@ -17,63 +17,70 @@ import numpy as np
 import torch
 
 from hrm_lab.metrics import bootstrap, format_score
+from hrm_lab.runs import set_threads
 
+from .agents import EDITORS, SIGNS, Coordinator, editors, signs, team
+from .features import features
 from .feedback import WIDTH, Feedback, State, classify
 from .feedback_data import Task, read
-from .linear import LinearPrior
+from .linear import LinearPrior, log_softmax
+from .probe import WEIGHTS
 
-L2 = 0.001  # of the weights
-DROPPED = (0.5, 0.8)  # shares of features that priors lose; each task is searched once with each
-STEPS = 40  # executions of a replayed search
+L2 = 0.0005  # of the weights of feedback
+L2_TEAM = 0.006  # of the coordinator's; both chosen on the valid split
+DROPPED = (0.0, 0.5, 0.8)  # shares of features that priors lose; each task is searched once with each
+GATES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+STEPS = 60  # executions of a replayed search
 KEPT = 5  # points of it
 CHOICES = 120  # candidates of a point
 
 
-def dropped(prior: LinearPrior, share: float, seed) -> LinearPrior:
-    """The prior without a random share of its features."""
+def dropped(prior: LinearPrior, wide: np.ndarray, share: float, seed) -> np.ndarray:
+    """Scores (n_edits,) of edits by the prior without a random share of its features. wide: `features` of the edits.
+
+    What is left weighs more, so that the scores differ as much as before: such a prior is wrong, and sure of itself.
+    """
     kept = np.random.default_rng(seed).random(prior.weights.shape) >= share
-    return LinearPrior(prior.weights * kept)
+    return log_softmax((prior.weights * kept)[wide].sum(1) / np.sqrt(1 - share))
+
+
+def wide(task: Task) -> np.ndarray:
+    return features(task.program, task.edits, task.evidence)
 
 
 class Replay:
-    """A search of a task whose outcomes are known: what `search` does without a tree, in milliseconds.
+    """A search of a task whose outcomes are known: what `search` does with the probe, without a tree.
 
-    `steer` is what re-weighs the candidates, anything with `.update(prior, state)`, or None.
+    scores (n_edits,): of a prior. `step` takes what re-weighs the candidates: anything with `.update(prior, state)`.
     """
 
-    def __init__(self, task: Task, prior):
-        self.task, self.ran = task, np.array(task.ran)
-        edits, facts = [task.edits[n] for n in task.ran], replace(task.facts, values=task.facts.values[self.ran])
-        scores = np.asarray(prior.scores(task.program, task.edits, task.evidence, "python"), float)
-        self.prior = (scores + task.facts.weights(scores))[self.ran]
-        self.state = State(task.program, edits, facts)
-        passed = np.array([[outcome == "passed" for outcome in one.outcomes] for one in task.seen])
-        before = np.array([outcome == "passed" for outcome in task.before.outcomes])
-        order = np.concatenate([np.flatnonzero(~before), np.flatnonzero(before)])
-        self.passed = passed[:, order[:facts.values.shape[1]]]
-        self.good = passed.all(1)
-        self.kinds = np.array([classify(task.before, one) for one in task.seen])
-        self.left, self.scores = np.ones(len(edits), bool), self.prior
+    def __init__(self, task: Task, scores: np.ndarray):
+        self.seen, ran = task.seen, np.array(task.ran)
+        self.prior = self.scores = (scores + task.facts.weights(scores))[ran]
+        self.state = State(task.program, [task.edits[n] for n in task.ran],
+                           replace(task.facts, values=task.facts.values[ran]), task.before)
+        self.kinds = [classify(task.before, one) for one in task.seen]
+        self.good = np.array([one.resolved for one in task.seen])
+        self.left = np.ones(len(ran), bool)
 
-    def step(self, steer, outcome: int | None = None) -> int:
-        """Try the next candidate, and return it. outcome: another candidate whose outcome it is said to have had."""
+    def step(self, steer=None, told: int | None = None) -> int:
+        """Try the next candidate, and return it. told: another candidate whose outcome it is said to have had."""
         chosen = int(np.argmax(np.where(self.left, self.scores, -np.inf)))
         self.left[chosen] = False
         if steer is not None:
-            told = chosen if outcome is None else outcome
-            self.state.observe(chosen, self.kinds[told], self.passed[told])
+            told = chosen if told is None else told
+            self.state.observe(chosen, self.kinds[told], self.seen[told])
             self.scores = steer.update(self.prior, self.state)
         return chosen
 
 
-def executions(task: Task, prior, steer=None, shuffled: int | None = None) -> int:
+def executions(task: Task, scores: np.ndarray, steer=None, shuffled: int | None = None) -> int:
     """Executions of a replayed search to the first candidate that passes. shuffled: seed of outcomes exchanged."""
-    replay = Replay(task, prior)
+    replay, rng = Replay(task, scores), np.random.default_rng(shuffled)
     others = np.flatnonzero(~replay.good)
-    rng = np.random.default_rng(shuffled)
     while replay.left.any():
-        drawn = int(rng.choice(others)) if shuffled is not None and len(others) else None
-        if replay.good[replay.step(steer, drawn)]:
+        told = int(rng.choice(others)) if shuffled is not None and len(others) else None
+        if replay.good[replay.step(steer, told)]:
             break
     return int((~replay.left).sum())
 
@@ -81,12 +88,12 @@ def executions(task: Task, prior, steer=None, shuffled: int | None = None) -> in
 # ---------------------------------------------------------------- the fit
 
 
-def points(task: Task, prior, steer, rng: np.random.Generator):
+def points(task: Task, scores: np.ndarray, steer, rng: np.random.Generator):
     """Moments of one replayed search: (features (m, f), prior (m,), passes (m,) bool) of candidates not yet tried.
 
     Candidates that pass are passed over, so that the search goes on; m is CHOICES at most.
     """
-    replay = Replay(task, prior)
+    replay = Replay(task, scores)
     replay.left &= ~replay.good
     steps = min(STEPS, int(replay.left.sum()))
     wanted = set(rng.choice(steps, min(KEPT, steps), replace=False).tolist())
@@ -125,35 +132,85 @@ def fit(given: list[tuple], l2: float = L2, iterations: int = 60) -> np.ndarray:
     return weights.detach().numpy()
 
 
-def train(given: list[Task], prior: LinearPrior, rounds: int = 2) -> Feedback:
+def starts(task: Task, scores: np.ndarray, told: np.ndarray, rng: np.random.Generator):
+    """The first choice of a search, as a point. scores (n_edits,), features `told` (n_edits, f)."""
+    good = np.array([one.resolved for one in task.seen])
+    rest = np.flatnonzero(~good)
+    rest = rng.choice(rest, min(len(rest), CHOICES), replace=False)
+    chosen = np.concatenate([np.flatnonzero(good)[:16], rest])
+    rows = np.array(task.ran)[chosen]
+    return told[rows], scores[rows], good[chosen]
+
+
+def fit_facts(given: list[Task], known: list[np.ndarray], prior: LinearPrior) -> dict[str, float]:
+    """What `probe.WEIGHTS` should be. known: `wide` of each task."""
+    found = [starts(task, dropped(prior, known[n], share, n), task.facts.features(), np.random.default_rng(n))
+             for n, task in enumerate(given) for share in DROPPED]
+    return {name: round(float(weight), 1) for name, weight in zip(WEIGHTS, fit(found), strict=True)}
+
+
+def fit_coordinator(given: list[Task], known: list[np.ndarray], prior: LinearPrior) -> Coordinator:
+    """Fit to the first choices of searches by priors that lack features. known: `wide` of each task."""
+    found = []
+    for n, task in enumerate(given):
+        for share in DROPPED:
+            scores = dropped(prior, known[n], share, n) + task.facts.features() @ np.array(list(WEIGHTS.values()))
+            found.append(starts(task, scores, team(task.edits, task.evidence), np.random.default_rng(n)))
+    return Coordinator(prior, fit(found, L2_TEAM).reshape(len(EDITORS), len(SIGNS)))
+
+
+def train(given: list[Task], known: list[np.ndarray], prior: LinearPrior, rounds: int = 2) -> Feedback:
     """Fit to searches by priors that lack features, each round to those that the map of the round before steers."""
     feedback = None
     for turn in range(rounds):
         found = []
         for n, task in enumerate(given):
             for share in DROPPED:
-                rng = np.random.default_rng((turn, n))
-                found += points(task, dropped(prior, share, (turn, n)), feedback, rng)
+                found += points(task, dropped(prior, known[n], share, (turn, n)), feedback,
+                                np.random.default_rng((turn, n)))
         feedback = Feedback(fit(found))
     return feedback
+
+
+def fit_gate(given: list[Task], known: list[np.ndarray], prior: LinearPrior, feedback: Feedback) -> Feedback:
+    """The feedback with that gate of GATES that needs fewest executions, in the geometric mean, of tasks not fitted."""
+    def needs(gate):
+        return np.mean([np.log(executions(task, dropped(prior, known[n], share, n), replace(feedback, gate=gate)))
+                        for n, task in enumerate(given) for share in DROPPED])
+
+    return replace(feedback, gate=min(GATES, key=needs))
 
 
 def main(arguments: list[str] | None = None):
     parser = argparse.ArgumentParser(prog="python -m hrm_lab.swe.feedback_train", description=__doc__.split("\n")[0])
     parser.add_argument("--tables", type=Path, required=True, help="folder of train.jsonl and valid.jsonl")
     parser.add_argument("--linear", type=Path, required=True, help="weights of the linear prior that searches go by")
-    parser.add_argument("--out", type=Path, required=True, help="file for the weights")
+    parser.add_argument("--out", type=Path, required=True, help="folder for {feedback,coordinator}.safetensors")
     given = parser.parse_args(arguments)
-    prior = LinearPrior.load(given.linear)
-    feedback = train(read(given.tables / "train.jsonl"), prior)
-    feedback.save(given.out)
-    valid = read(given.tables / "valid.jsonl")
-    for share in (0.0, *DROPPED):
-        logs = [np.log(executions(task, one, feedback) / executions(task, one))
-                for n, task in enumerate(valid) for one in [dropped(prior, share, n)]]
-        ratio = bootstrap(np.array(logs), "x", lambda values: float(np.exp(values.mean())))
-        print(f"valid split, {share:.0%} of the prior's features lost: executions with / without feedback "
-              f"{format_score(ratio)}")
+    set_threads()
+    prior, tasks, valid = LinearPrior.load(given.linear), *(read(given.tables / f"{split}.jsonl")
+                                                            for split in ("train", "valid"))
+    given.out.mkdir(parents=True, exist_ok=True)
+    known = [wide(task) for task in tasks]
+    print(f"{len(tasks)} tasks; probe.WEIGHTS: {fit_facts(tasks, known, prior)}", flush=True)
+    coordinator, feedback = fit_coordinator(tasks, known, prior), train(tasks, known, prior)
+    tested = [wide(task) for task in valid]
+    feedback = fit_gate(valid, tested, prior, feedback)
+    coordinator.save(given.out / "coordinator.safetensors")
+    feedback.save(given.out / "feedback.safetensors")
+    for share in DROPPED:
+        found = {name: [] for name in ("coordinator", "feedback", "both", "feedback, shuffled")}
+        for n, task in enumerate(valid):
+            plain = dropped(prior, tested[n], share, n)
+            mixed = plain + (coordinator.weights @ signs(task.evidence))[editors(task.edits)]
+            runs = [executions(task, *one) for one in ((mixed,), (plain, feedback), (mixed, feedback),
+                                                       (plain, feedback, n))]
+            for name, one in zip(found, runs, strict=True):
+                found[name].append(np.log(one / executions(task, plain)))
+        for name, logs in found.items():
+            ratio = bootstrap(np.array(logs), "x", lambda values: float(np.exp(values.mean())))
+            print(f"valid split, {share:.0%} of the prior's features lost: executions with / without {name} "
+                  f"{format_score(ratio)}", flush=True)
 
 
 if __name__ == "__main__":

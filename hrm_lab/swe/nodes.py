@@ -32,8 +32,7 @@ class Node:
         self.facts = probe(code, self.edits, evidence) if probe else None
         if self.facts:
             self.prior = self.prior + self.facts.weights(self.prior)
-        self.state = State(code, self.edits, self.facts)
-        self.tests = self._tests() if self.facts else np.zeros(0, int)
+        self.state = State(code, self.edits, self.facts, seen)
         self.left = np.ones(n, bool)
         self.gains = np.zeros(n)
         self.scores = self.prior
@@ -66,20 +65,9 @@ class Node:
         score = value + C * mass / max(1e-300, mass.sum()) * np.sqrt(1 + total) / (1 + runs)
         return below & (labels == np.argmax(np.where(open_ > 0, score, -np.inf)))
 
-    def _tests(self) -> np.ndarray:
-        """Which of the outcomes each column of the facts is. Raises ValueError: the evidence is of other tests."""
-        passed = np.array([outcome == "passed" for outcome in self.seen.outcomes], bool)
-        passing = self.facts.values.shape[1] - self.facts.failing
-        found = np.concatenate([np.flatnonzero(~passed)[:self.facts.failing], np.flatnonzero(passed)[:passing]])
-        if len(found) != self.facts.values.shape[1]:
-            raise ValueError(f"evidence: names {self.facts.failing} failing and at least {passing} passing tests; the "
-                             f"run shows {(~passed).sum()} and {passed.sum()}")
-        return found
-
     def learn(self, tried: int, outcome: int, gain: float, after: Seen, feedback: Feedback | None):
         """Take in what a run showed: its class (index), reward and outcomes."""
-        passed = np.array([after.outcomes[test] == "passed" for test in self.tests], bool)
-        self.state.observe(tried, outcome, passed)
         self.gains[tried] = gain
+        self.state.observe(tried, outcome, after)
         if feedback is not None:
             self.scores = feedback.update(self.prior, self.state)

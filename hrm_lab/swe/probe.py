@@ -25,10 +25,10 @@ from .split import Suite, suite
 from .symptoms import COMPARED
 
 WEIGHTS = {  # log-weight of what the probe tells of an edit, fitted by feedback_train to injected bugs
-    "known": -2.2, "a failing test is the same": -4.4, "a failing test raises": -2.1, "a passing test raises": -1.1,
-    "a passing test gets something else": -4.4, "share of passing tests changed": -1.2,
-    "no passing test is changed": 1.3, "a passing test is changed": -1.3,
-    "all failing tests are changed": 4.3, "all failing tests get what they want": 4.0}
+    "known": -1.5, "a failing test is the same": -3.4, "a failing test raises": -1.5, "a passing test raises": -1.4,
+    "a passing test gets something else": -3.4, "share of passing tests changed": -1.5,
+    "no passing test is changed": 1.3, "a passing test is changed": -0.1,
+    "all failing tests are changed": 3.3, "all failing tests get what they want": 4.0}
 TWIN = -6.0  # of all but the first of those that give the same values in all tests: they would do the same
 # what an edit does in a test: as before; raises; the test gets what it did not want, or what it did; from CLASS on, a
 # class of those that do the same
@@ -44,7 +44,7 @@ ITERATORS = frozenset("iter map zip filter enumerate reversed".split())
 NEVER = (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await, ast.Starred)
 LARGE = (ast.Pow, ast.LShift)  # of two large numbers they outlast everything else
 SMALL = 4  # the largest exponent that may be written
-LIMITS = Limits(cpu_seconds=3.0, output_bytes=400_000)
+LIMITS = Limits(cpu_seconds=4.0, output_bytes=1_000_000)
 PRELUDE = Path(__file__).with_name("probe_run.py")
 
 
@@ -164,7 +164,7 @@ def instrument(code: str, edits: list[Edit]) -> tuple[str, dict[int, list[int]]]
             kept.append(i)
     calls = {id(sites.found[i][2]): (i, [new for _, new in of[i]], sites.found[i][3]) for i in kept}
     put = _Put(calls, {key: (i, [new for _, new in those]) for key, (i, those) in beside.items()})
-    tree = ast.fix_missing_locations(put.visit(sites.tree))
+    tree = put.visit(sites.tree)
     future = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
     tree.body = [node for node in tree.body if node not in future]
     text = "\n".join([*map(ast.unparse, future), PRELUDE.read_text(encoding="utf-8"), ast.unparse(tree)])
@@ -223,23 +223,23 @@ def probe(program: str, edits: list[Edit], tests: str | Suite | Callable[[str, t
 
     Nothing where the program cannot be probed: it makes iterators, is not ASCII, or ends before it can tell.
     """
-    whole = tests if isinstance(tests, Suite) or callable(tests) else suite(tests)
     text, of = instrument(program, edits) if evidence.failing else ("", {})
-    parts, runs = [], 0
-    for names in (evidence.failing, evidence.passing[:PASSING]):
-        values = np.full((len(edits), len(names)), UNKNOWN)
-        if of and names:
-            asked = [wanted(evidence.messages.get(name, "")) if name in evidence.failing else None for name in names]
-            _told(_output(text, whole, names), of, asked, values)
-            runs = 1  # failing and passing tests apart, each once
-        parts.append(values)
-    return Facts(np.concatenate(parts, axis=1), len(evidence.failing), runs)
+    bad, good = evidence.failing, evidence.passing[:PASSING]
+    values = np.full((len(edits), len(bad) + len(good)), UNKNOWN)
+    asked = [*(wanted(evidence.messages.get(name, "")) for name in bad), *(None for _ in good)]
+    if of and callable(tests):  # their own order is kept, and who knows how the two are mixed
+        _told(tests(text, bad), of, asked[:len(bad)], values[:, :len(bad)])
+        if good:
+            _told(tests(text, good), of, asked[len(bad):], values[:, len(bad):])
+    elif of:
+        _told(_output(text, tests if isinstance(tests, Suite) else suite(tests), bad + good), of, asked, values)
+    return Facts(values, len(bad), int(bool(of)))
 
 
-def _output(text: str, tests: Suite | Callable, names: tuple[str, ...]) -> str:
-    if callable(tests):
-        return tests(text, names)
-    taken = [(name, f"__probe_next__()\n{body}") for name, body in tests.tests if name in names]
+def _output(text: str, tests: Suite, names: tuple[str, ...]) -> str:
+    """What the program with its probes prints when it is run on these tests, in this order."""
+    bodies = dict(tests.tests)
+    taken = [(name, f"__probe_next__()\n{bodies[name]}") for name in names if name in bodies]
     with Server(replace(tests, tests=(*taken, ("report", "__probe_report__()"))), limits=LIMITS) as server:
         return server.run(text).output
 
@@ -259,11 +259,10 @@ def _told(output: str, of: dict[int, list[int]], asked: list[tuple[str, str] | N
         for site, numbers in of.items():
             each = told["sites"].get(str(site))  # None: no test comes there
             for place, n in enumerate(numbers):
-                value = each[test][place] if each else "same"
-                known = {"same": SAME, "crash": CRASH, "unknown": UNKNOWN}.get(value)
-                if known is not None:
-                    values[n, test] = known
-                elif values[n, test] == UNKNOWN:
+                value = each[test][place] if each else SAME
+                if value in (SAME, CRASH):
+                    values[n, test] = value
+                elif value > CRASH and values[n, test] == UNKNOWN:
                     values[n, test] = classes.setdefault((site, value), CLASS + len(classes))
 
 

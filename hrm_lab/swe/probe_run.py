@@ -111,8 +111,8 @@ def __probe_report__():
     import json
     table = {}
     for site, tests in _probed.items():
-        size = max(len(one[1]) for one in tests.values())
-        table[site] = [["same" if value is None else value for value in tests[i][1]] if i in tests else ["same"] * size
+        size, codes = max(len(one[1]) for one in tests.values()), {"unknown": -1, None: 0, "crash": 1}
+        table[site] = [[codes.setdefault(value, len(codes) - 1) for value in tests[i][1]] if i in tests else [0] * size
                        for i in range(_test + 1)]
     last = [_given[i] if i in _given and _depths[_given[i][0], i] and _given[i][1] else None for i in range(_test + 1)]
-    print("<probe>" + json.dumps({"sites": table, "whole": _whole, "given": last}) + "</probe>")
+    print("<probe>" + json.dumps({"sites": table, "whole": _whole, "given": last}, separators=(",", ":")) + "</probe>")

@@ -103,14 +103,17 @@ def weight(relation, outcome, value):
 def test_what_a_test_said_of_an_edit_is_said_of_all_that_give_it_the_same_values(state):
     edits = state[1][:5]
     facts = Facts(np.array([[12, 13, SAME], [12, 4, 7], [5, 13, 8], [UNKNOWN, 13, SAME], [6, 6, 6]]), 2)
-    state = State(BUGGY, edits, facts)
+    state = State(BUGGY, edits, facts, seen("passed", "failed", "failed"))
     assert not state.memory().any()
-    state.observe(0, CLASSES.index("mixed"), np.array([False, True, False]))
+    state.observe(0, CLASSES.index("mixed"), seen("failed", "failed", "passed"))
     assert state.told.tolist() == [[-1, 1, 0], [-1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 0]]
     fails = MEMORY.index("a failing test fails")
     assert state.memory()[:, fails].tolist() == [1, 1, 0, 0, 0]
-    state.observe(1, CLASSES.index("broke"), np.array([True, True, False]))
+    state.observe(1, CLASSES.index("broke"), seen("failed", "passed", "passed"))
     assert state.memory()[:, MEMORY.index("a passing test breaks")].tolist() == [0, 1, 0, 0, 0]
+    assert state.features().shape == (5, WIDTH) and state.best.max() == 0.5
+    with pytest.raises(ValueError, match="facts: of 2 failing and 1 passing tests; the run shows 1 and 0"):
+        State(BUGGY, edits, facts, seen("failed"))
 
 
 def test_feedback_moves_the_scores_through_its_gate_and_says_how_much(state, tmp_path):
@@ -168,20 +171,39 @@ def unknowing():
 
 
 def test_the_fit_learns_which_outcomes_point_to_the_fix(unknowing):
-    feedback = feedback_train.train([task(n) for n in range(12)], unknowing, rounds=1)
-    given = [task(n) for n in range(4)]
-    told, untold, shuffled = (
-        np.mean([feedback_train.executions(one, KindBalanced(k), steer, mixed) for one in given for k in range(3)])
-        for steer, mixed in ((feedback, None), (None, None), (feedback, 0)))
-    assert told < untold and told < shuffled
-    assert feedback_train.executions(given[0], KindBalanced(5), replace(feedback, gate=0.0)) == \
-        feedback_train.executions(given[0], KindBalanced(5))
+    given = [task(n) for n in range(12)]
+    feedback = feedback_train.train(given, [feedback_train.wide(one) for one in given], unknowing, rounds=1)
+    def needs(n, steer=None, **how):
+        scores = [KindBalanced(seed).scores("a = 1\nb = 2\n", task(n).edits, Evidence.none()) for seed in (1, 2, 3)]
+        return np.mean([feedback_train.executions(task(n), one, steer, **how) for one in scores])
+
+    told, untold = (np.mean([needs(n, steer) for n in range(4)]) for steer in (feedback, None))
+    assert told < untold and told < np.mean([needs(n, feedback, shuffled=0) for n in range(4)])
+    assert needs(0, replace(feedback, gate=0.0)) == needs(0)
+
+
+def test_shuffled_or_even_outcomes_are_no_surprise(state):
+    state, edits = state
+    for n in range(len(edits)):
+        state.observe(n, CLASSES.index("same"))
+    even = state.surprise()[:, CLASSES.index("same")]
+    state.observe(0, CLASSES.index("mended"))
+    odd = state.surprise()[RELATIONS.index("span"), CLASSES.index("mended"), 0]
+    assert even.min() >= 0 and even.max() < odd
+
+
+def test_the_gate_is_the_one_that_needs_fewest_executions(unknowing):
+    given = [task(n) for n in range(6)]
+    known = [feedback_train.wide(one) for one in given]
+    wrong = feedback_train.train(given, known, unknowing, rounds=1)
+    wrong = replace(wrong, weights=-wrong.weights)
+    assert feedback_train.fit_gate(given, known, unknowing, wrong).gate == feedback_train.GATES[0]
 
 
 def test_a_prior_loses_some_of_its_features():
-    prior = LinearPrior(np.ones(SIZE))
-    assert 0.15 < feedback_train.dropped(prior, 0.8, 0).weights.mean() < 0.25
-    assert np.array_equal(feedback_train.dropped(prior, 0, 0).weights, prior.weights)
+    prior, wide = LinearPrior(np.ones(SIZE)), np.arange(1, 3001).reshape(-1, 30)
+    whole, less = (feedback_train.dropped(prior, wide, share, 0) for share in (0, 0.8))
+    assert np.ptp(whole) < 1e-5 and np.ptp(less) > 5 and np.exp(less).sum() == pytest.approx(1, rel=1e-4)
 
 
 def test_tasks_are_written_and_read(tmp_path):
