@@ -15,6 +15,7 @@ import random
 import sysconfig
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,10 +67,10 @@ def library(names: list[str] = LIBRARY) -> list[str]:
     return found
 
 
-def pool(split: str, cache: Path) -> list[str]:
-    """Functions of a split's packages, and for "train" those of the standard library; each text once."""
+def pool(split: str, cache: Path, packages: Iterable[str] = tuple(PACKAGES)) -> list[str]:
+    """Functions of those packages that are of a split, and for "train" of the standard library; each text once."""
     found = library() if split == "train" else []
-    for package in PACKAGES.values():
+    for package in map(PACKAGES.get, packages):
         if package.split == split:
             found += [enumerable(f.text) for f in functions(package, checkout(package.name, cache)) if fits(f)]
     return [text for text in dict.fromkeys(found) if LINES[0] <= text.count("\n") + 1 <= LINES[1]

@@ -123,6 +123,7 @@ def train(config: PolicyConfig, c: PolicyTraining, data: list[Example], valid: l
     optimisers = optim.build("muon", policy, c.rate, c.weight_decay, (0.9, 0.95), 0.0)
     rates = [[group["lr"] for group in o.param_groups] for o in optimisers]
     out.mkdir(parents=True, exist_ok=True)
+    runs.rewind_metrics(out, 0)  # of an earlier run
     write_json(out / "run.json", {"policy": asdict(config), "training": asdict(c), "examples": len(data),
                                   "parameters": count_parameters(policy), **runs.facts(place)})
     best, waited, factor, step, order = float("inf"), 0, 1.0, 0, []
