@@ -22,7 +22,7 @@ import ast
 import difflib
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -38,6 +38,8 @@ from hrm_lab.swe.instances import Instance
 from hrm_lab.swe.languages import lex, normalise, problems
 from hrm_lab.swe.package_table import PACKAGES, checkout
 from hrm_lab.swe.packages import PackageServer
+from hrm_lab.swe.probe import PRELUDE
+from hrm_lab.swe.probe import probe as probe_edits
 from hrm_lab.swe.sandbox import Result
 from hrm_lab.swe.search import Outcome, Step, search, summary
 
@@ -119,16 +121,22 @@ def one_of(instance: Instance, server: PackageServer, prior, *, budget: int, see
         raise ValueError(f"{instance.instance_id}: its repair gives {gold.outcome!r} here; expected all tests to pass")
     seconds = CPU_SECONDS + 10 * gold.seconds
 
-    def run(text: str, tests: list[str] = visible, trace: bool = False) -> Result:
-        return server.run(instance.file, instance.function, placed(text, margin), tests, seconds=seconds, trace=trace)
+    def run(text: str, tests: list[str], **how) -> Result:
+        return server.run(instance.file, instance.function, placed(text, margin), tests, seconds=seconds, **how)
 
-    outcome = search(program, run, prior, budget=budget, seed=seed, probe=False, language=instance.language,
-                     evidence=evidence(program, run(program, trace=True)),
+    def values(text: str, failing: tuple[str, ...]) -> str:
+        return server.probe(instance.file, instance.function, text.removeprefix(PRELUDE.read_text("utf-8")).strip(),
+                            failing)
+
+    before = run(program, visible, trace=True)
+    whole = options["tree"] or options["feedback"] is not None or options["depth"] > 1
+    outcome = search(program, (lambda text: run(text, visible)) if whole else (lambda text: brief(run, text, before)),
+                     prior, budget=budget, seed=seed, language=instance.language, evidence=evidence(program, before),
+                     probe=probe and (lambda text, edits, known: probe_edits(text, edits, values, known)),
                      edits=_candidates(program, instance.language), **options)
 
     def proposal(steps: list[int]) -> Proposal:
-        return propose(instance, [outcome.trace[step].edit for step in steps], lambda text, tests: run(text, tests),
-                       visible, every)
+        return propose(instance, [outcome.trace[step].edit for step in steps], run, visible, every)
 
     trace = outcome.trace
     passing = next((n for n, step in enumerate(trace) if step.resolved), None)
@@ -138,8 +146,20 @@ def one_of(instance: Instance, server: PackageServer, prior, *, budget: int, see
                   agreement(program, fixed, instance.language), outcome)
 
 
+def brief(run: Callable[..., Result], text: str, before: Result) -> Result:
+    """Run until a test fails, those that failed `before` first; what is not run counts as it was before.
+
+    For searches that ask only whether all pass: two or three times as fast.
+    """
+    seen = run(text, list(before.tests), stop=True)
+    left = {test for test, outcome in seen.tests.items() if outcome == "not run"}
+    return replace(seen, tests={test: before.tests[test] if test in left else outcome
+                                for test, outcome in seen.tests.items()},
+                   messages=seen.messages | {test: said for test, said in before.messages.items() if test in left})
+
+
 def shown(instance: Instance, seed: int) -> list[str]:
-    """The visible tests: half of them, at least one that fails."""
+    """The visible tests: half of them, at least one that fails; those that fail come first."""
     rng = random.Random(f"{seed}/{instance.instance_id}")
     every = [*instance.FAIL_TO_PASS, *instance.PASS_TO_PASS]
     first = rng.choice(instance.FAIL_TO_PASS)
@@ -151,7 +171,7 @@ def shown(instance: Instance, seed: int) -> list[str]:
 def evidence(program: str, result: Result) -> Evidence:
     """Of a traced result. The lines up to the body count as run by every test, as they are in a program of its own."""
     header = ast.parse(program).body[0].body[0].lineno
-    return of(program, Result(**vars(result) | {"lines": result.lines | {"import": tuple(range(1, max(2, header)))}}))
+    return of(program, replace(result, lines=result.lines | {"import": tuple(range(1, max(2, header)))}))
 
 
 @lru_cache(maxsize=1024)
