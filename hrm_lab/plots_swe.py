@@ -96,11 +96,11 @@ def policy_curves(histories: dict[str, list[dict]], baseline: float | None = Non
                    **look)
     if baseline is not None:
         right.axhline(baseline, color=MUTED, linestyle="--", linewidth=1.4, label="linear prior (baseline)")
-    left.set(title="Loss", xlabel="step", ylabel="cross-entropy of the repair, nats")
-    right.set(title="Rank of the repair, validation", xlabel="step", ylabel="geometric mean (lower is better)")
+    left.set(title="Loss", xlabel="step", ylabel="cross-entropy, nats")
+    right.set(title="Rank of the repair, validation", xlabel="step", ylabel="geometric mean of the rank")
     for ax in (left, right):
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        ax.legend(loc="upper left", bbox_to_anchor=(-0.05, -0.2), ncols=1, handlelength=2.2)
+        ax.legend(loc="upper left", bbox_to_anchor=(-0.05, -0.24), ncols=1, handlelength=2.2)
     if title:
         fig.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return fig
@@ -114,14 +114,15 @@ def solved_curves(executions: dict[str, list[int]], budget: int, title: str = ""
     if not executions or not all(map(len, executions.values())):
         raise ValueError("executions: got none, expected at least one search of each order")
     fig, ax = plt.subplots(figsize=(WIDTH, 3.8))
-    at = np.unique(np.round(np.geomspace(1, max(2, budget), 60))).astype(int)
+    at = np.arange(1, max(2, budget) + 1)
     for i, (name, spent) in enumerate(executions.items()):
         spent = np.asarray(spent)
         found = [proportion(int(((spent > 0) & (spent <= limit)).sum()), len(spent)) for limit in at]
         colour = PALETTE[i % len(PALETTE)]
-        ax.fill_between(at, [s["low"] for s in found], [s["high"] for s in found], color=colour, alpha=0.1, linewidth=0)
-        ax.plot(at, [s["value"] for s in found], color=colour, linestyle=DASHES[i % len(DASHES)],
-                label=f"{name} (n = {len(spent)})")
+        ax.fill_between(at, [s["low"] for s in found], [s["high"] for s in found], color=colour, alpha=0.1, linewidth=0,
+                        step="post")
+        ax.plot(at, [s["value"] for s in found], color=colour, drawstyle="steps-post", label=f"{name} (n = {len(spent)})",
+                linestyle=DASHES[i % len(DASHES)])
     ax.set(xscale="log", xlim=(1, max(2, budget)), ylim=(-0.02, 1.02), title=title,
            xlabel="executions of the tests (logarithmic)", ylabel="share solved")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
@@ -147,7 +148,7 @@ def tier_bars(tiers: dict[str, list[int]], names: tuple[str, ...], title: str = 
     ax.set(xlim=(0, 1), xlabel="share of proposals", title=title)
     ax.xaxis.set_major_formatter(PercentFormatter(1.0))
     ax.grid(visible=False)
-    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.6 / (0.5 + 0.42 * len(tiers)) - 0.08), ncols=3)
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.7 / (0.3 + 0.42 * len(tiers))), ncols=3)
     return fig
 
 
@@ -201,6 +202,8 @@ def planning_figure(after: dict[str, list[dict]], moves: dict[str, dict[str, dic
     right.invert_yaxis()
     right.set(title="What another H state moves", xlabel="KL from the scores with the own one, nats")
     right.set_xlim(left=0)
+    right.xaxis.set_major_locator(MaxNLocator(4))
+    right.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     right.grid(axis="y", visible=False)
     right.legend(loc="upper left", bbox_to_anchor=(-0.05, -0.2), title="H state given")
     if title:

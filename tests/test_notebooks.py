@@ -119,7 +119,7 @@ def test_the_h_level_is_looked_at_after_every_cycle(work):
     found = read(work, "03_swe_code_training", "metrics.json")["metrics"]
     assert all(found[f"plan/place_after/{k}"]["n"] == found["plan/place_after/0"]["n"] for k in range(5))
     text = soup(work, "03_swe_code_training").get_text(" ")
-    assert "A swap moves" in text and "with all H cycles minus none" in text
+    assert "A swap moves" in text and "With all H cycles minus none" in text
 
 
 def test_a_search_is_drawn_and_the_live_view_keeps_its_last_state(work):

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hrm_lab.metrics import bootstrap, format_score, paired_difference, proportion
+from hrm_lab.metrics import bootstrap, paired_difference, proportion
 
 from .linear import log_softmax, rank
 from .policy import Policy, collate
@@ -177,7 +177,10 @@ def verdict(found: dict[str, dict]) -> str:
             "scores to its place" if needed else
             "**A pull without use**: another bug's H state draws the scores to its place, but the place is found as "
             "often without the H cycles" if led else "**No plan that these numbers show**: two levels of recurrence")
-    words = [head, f"with all H cycles minus none the place is first in {format_score(kept)}", moves]
+    points, low, high = (100 * kept[key] for key in ("value", "low", "high"))
+    words = [head, f"With all H cycles minus none the place of the repair is first {points:+.1f} points more often "
+                   f"({low:+.1f} to {high:+.1f}, n = {kept['n']})", moves]
     if pulled:
-        words.append(f"log-probability near the other bug's place changes by {format_score(pulled)}")
-    return "; ".join(words) + "."
+        words.append(f"The log-probability near the other bug's place changes by {pulled['value']:+.3f} "
+                     f"({pulled['low']:+.3f} to {pulled['high']:+.3f}, n = {pulled['n']})")
+    return ". ".join(words) + "."

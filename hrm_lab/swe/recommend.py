@@ -13,7 +13,7 @@ from hrm_lab.metrics import bootstrap, format_score, paired_difference
 
 LEVELS = ("red", "act", "open", "fine")
 LEAST = 5  # bugs of a group that is spoken of
-FLAT = 0.01  # of a loss in nats, or of a logarithm of a rank: what counts as no change
+FLAT = 0.02  # of a loss in nats, or of a logarithm of a rank: what counts as no change
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def tree(steps: Sequence[Step], program: str = "", title: str = "Search", most: 
         height = sum(map(len, kinds.values()))
         label = f"line {line}" + (f", after {parent + 1}" if parent >= 0 else "")
         parts.append(text(COLUMNS["line"], y, label, "font-weight='600'"))
-        parts.append(rule(COLUMNS["line"], y + ROW * height - ROW / 2 + 3, COLUMNS["end"]))
+        parts.append(rule(COLUMNS["line"], y + ROW * height - 16, COLUMNS["end"]))
         top = y
         for kind, tried in kinds.items():
             parts.append(text(COLUMNS["kind"], y, kind))

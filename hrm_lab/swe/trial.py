@@ -42,10 +42,11 @@ def ranks(prior: LinearPrior | Policy, examples: Iterable[Example]) -> np.ndarra
 
 
 def cell(score: dict) -> str:
-    """A score as a cell of a table that says n elsewhere: `71.4 % (58.5-81.6)`."""
-    scale, unit = (100, " %") if score["unit"] == "share" else (1, "")
-    value, low, high = (f"{scale * score[key]:{'.1f' if unit else '.3g'}}" for key in ("value", "low", "high"))
-    return f"{value}{unit} ({low}-{high})"
+    """A score as a cell of a table that says n elsewhere, "71.4 % (58.5-81.6)", in letters that do not break."""
+    scale, unit = (100, "\u202f%") if score["unit"] == "share" else (1, "")
+    value, low, high = (f"{x:.1f}" if unit else f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
+                        for x in (scale * score[key] for key in ("value", "low", "high")))
+    return f"{value}{unit} ({low}\u2011{high})"
 
 
 def table(scores: dict[str, dict], columns: dict[str, str]) -> list[dict]:
