@@ -113,7 +113,7 @@ def solved_curves(executions: dict[str, list[int]], budget: int, title: str = ""
     """Share solved within so many executions, with Wilson's 95 % bands: order -> executions a bug, 0: unsolved."""
     if not executions or not all(map(len, executions.values())):
         raise ValueError("executions: got none, expected at least one search of each order")
-    fig, ax = plt.subplots(figsize=(WIDTH, 3.8))
+    fig, ax = plt.subplots(figsize=(WIDTH, 4.2))
     at = np.arange(1, max(2, budget) + 1)
     for i, (name, spent) in enumerate(executions.items()):
         spent = np.asarray(spent)
@@ -122,7 +122,7 @@ def solved_curves(executions: dict[str, list[int]], budget: int, title: str = ""
         ax.fill_between(at, [s["low"] for s in found], [s["high"] for s in found], color=colour, alpha=0.1, linewidth=0,
                         step="post")
         ax.plot(at, [s["value"] for s in found], color=colour, drawstyle="steps-post", label=f"{name} (n = {len(spent)})",
-                linestyle=DASHES[i % len(DASHES)])
+                linestyle=DASHES[(i + i // len(PALETTE)) % len(DASHES)])
     ax.set(xscale="log", xlim=(1, max(2, budget)), ylim=(-0.02, 1.02), title=title,
            xlabel="executions of the tests (logarithmic)", ylabel="share solved")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))

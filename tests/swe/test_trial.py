@@ -9,7 +9,8 @@ import torch
 from hrm_lab.inspect_notebook import ROOT
 from hrm_lab.metrics import bootstrap, proportion
 from hrm_lab.swe import reviews
-from hrm_lab.swe.feedback import CLASSES, RELATIONS, Feedback
+from hrm_lab.swe.edits import candidates
+from hrm_lab.swe.feedback import Feedback, State
 from hrm_lab.swe.held_out import Judged, Proposal
 from hrm_lab.swe.instances import Instance
 from hrm_lab.swe.linear import LinearPrior
@@ -79,7 +80,7 @@ def test_patches_that_pass_are_proposed_and_others_are_not(tmp_path, outcome):
 
 def test_the_monitor_starts_from_nothing_and_follows_each_execution(outcome):
     code, found = outcome
-    weights = np.linspace(-1, 1, len(RELATIONS) * len(CLASSES)).astype(np.float32)
+    weights = np.linspace(-1, 1, State(code, candidates(code)).features().shape[1]).astype(np.float32)
     rows = monitor(code, found, KindBalanced(None), Feedback(weights, gate=0.5))
     assert [row["executions"] for row in rows] == list(range(len(found.trace) + 1))
     assert rows[0]["insight_strength"] == rows[0]["planning_refinement"] == 0
