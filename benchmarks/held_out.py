@@ -14,26 +14,27 @@ number with n and a 95 % interval.
 import argparse
 import json
 import random
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
-from hrm_lab.files import write_json
 from hrm_lab.inspect_notebook import ROOT
 from hrm_lab.metrics import bootstrap, format_score, paired_difference
 from hrm_lab.runs import set_threads
 from hrm_lab.sources import LISTING
 from hrm_lab.swe.evidence import Evidence
-from hrm_lab.swe.held_out import BUDGETS, Judged, Proposal, judge, scores
-from hrm_lab.swe.instances import Instance, read
+from hrm_lab.swe.held_out import BUDGETS, Judged, Proposal, judge_one, scores
+from hrm_lab.swe.instances import Instance, json_rows, read
 from hrm_lab.swe.linear import LinearPrior
 from hrm_lab.swe.orders import KindBalanced, Uniform
+from hrm_lab.swe.package_table import PACKAGES, checkout
+from hrm_lab.swe.packages import PackageServer
 from hrm_lab.swe.policy import Policy
 from hrm_lab.swe.search import Outcome
 
 WEIGHTS = ROOT / "weights/swe-python"
-CHUNK = 20  # instances between two writes
 SEARCHES = ["uniform", "kinds", "linear", "hrm", "linear+probe", "hrm+probe"]
 
 
@@ -49,36 +50,53 @@ def unpack(row: dict) -> Judged:
     return Judged(**row | made | {"kinds": tuple(row["kinds"]), "outcome": outcome})
 
 
-def priors(given: list[str], seed: int) -> dict:
+def priors(given: list[str], searches: list[str], seed: int) -> dict:
+    """Name -> prior, all that the searches name."""
     found = {"uniform": Uniform(seed), "kinds": KindBalanced(seed)}
     for one in given:
         name, _, path = one.partition("=")
         found[name] = Policy.load(path) if Path(path).is_dir() else LinearPrior.load(path)
+    unknown = {part for name in searches for part in name.split("+")[:1] if part not in found} | {
+        part for name in searches for part in name.split("+")[1:] if part not in ("probe", "tree")}
+    if unknown:
+        raise SystemExit(f"--searches: got {', '.join(sorted(unknown))}; expected priors among {', '.join(found)}, "
+                         "then +probe, +tree")
     return found
 
 
-def results(name: str, prior, instances: list[Instance], kept: Path, options, depth: int) -> dict[str, Judged]:
-    """Instance -> what the search came to; those that the file of the search lacks are searched now."""
-    path = kept / f"{name}-depth{depth}-budget{options.budget}-seed{options.seed}.json"
-    done = {row["instance_id"]: unpack(row) for row in json.loads(path.read_text())} if path.exists() else {}
-    missing = sorted((one for one in instances if one.instance_id not in done), key=lambda one: one.repo)
-    how = {"probe": "probe" in name.split("+"), "tree": "tree" in name.split("+")}
-    for at in range(0, len(missing), CHUNK):
-        for one in judge(missing[at:at + CHUNK], prior, options.cache, budget=options.budget, seed=options.seed,
-                         depth=depth, **how):
-            done[one.instance_id] = one
-        write_json(path, [pack(one) for one in done.values()])
-        print(f"{name}: {len(done)} searched", flush=True)
-    return {one.instance_id: done[one.instance_id] for one in instances}
+def search_all(instances: list[Instance], known: dict, options, depth: int) -> dict[str, dict[str, Judged]]:
+    """Search -> instance -> what it came to; what the file of `--kept` lacks is searched now."""
+    path = options.kept / f"depth{depth}-budget{options.budget}-seed{options.seed}.jsonl"
+    done = {name: {} for name in options.searches}
+    for _, row, problem in json_rows(path) if path.exists() else ():
+        if not problem:  # of a line that a kill cut off
+            name = row.pop("search")
+            done.setdefault(name, {})[row["instance_id"]] = unpack(row)
+    with ExitStack() as stack, open(path, "a", encoding="utf-8") as file:
+        servers = {}
+        if path.read_bytes()[-1:] not in (b"", b"\n"):
+            print(file=file)
+        for number, one in enumerate(instances, 1):
+            missing, outcomes = [name for name in options.searches if one.instance_id not in done[name]], {}
+            if missing and one.repo not in servers:
+                servers[one.repo] = stack.enter_context(
+                    PackageServer(PACKAGES[one.repo], checkout(one.repo, options.cache)))
+            for name in missing:
+                prior, *how = name.split("+")
+                found = judge_one(one, servers[one.repo], known[prior], budget=options.budget, seed=options.seed,
+                                  depth=depth, known=outcomes, **dict.fromkeys(how, True))
+                done[name][one.instance_id] = found
+                print(json.dumps({"search": name} | pack(found)), file=file, flush=True)
+            if missing and number % 20 == 0:
+                print(f"{number} of {len(instances)} searched", flush=True)
+    return {name: {one.instance_id: done[name][one.instance_id] for one in instances} for name in options.searches}
 
 
-def table(instances: list[Instance], known: dict, options, depth: int) -> dict[str, dict]:
-    """Search -> scores, printed as they come."""
-    found, runs = {}, {}
-    for name in options.searches:
-        runs[name] = results(name, known[name.split("+")[0]], instances, options.kept, options, depth)
-        found[name] = scores(list(runs[name].values()))
+def table(runs: dict[str, dict[str, Judged]], options) -> dict[str, dict]:
+    """Search -> scores, printed."""
+    found = {}
     for name, own in runs.items():
+        found[name] = scores(list(own.values()))
         if options.against in runs and name != options.against:
             found[name] |= paired(own, runs[options.against], options.budget)
         shown = [f"{100 * found[name][f'solved@{limit}']['value']:5.1f}" for limit in BUDGETS
@@ -117,17 +135,15 @@ def main():
     options = parser.parse_args()
     set_threads()
     options.kept.mkdir(parents=True, exist_ok=True)
-    known = priors(options.prior, options.seed)
-    if unknown := {name.split("+")[0] for name in options.searches} - set(known):
-        parser.error(f"--searches: got {', '.join(sorted(unknown))}; expected priors among {', '.join(known)}")
+    known = priors(options.prior, options.searches, options.seed)
     found = [one for one in read(options.instances, strict=True).instances if one.split == options.split]
     report = {"split": options.split, "budget": options.budget}
     for title, edits, n in (("one edit", 1, options.n), ("two edits", 2, options.two)):
         own = [one for one in found if len(one.kinds) == edits]
-        own = random.Random(options.seed).sample(own, min(n, len(own)))
-        if own:
+        random.Random(options.seed).shuffle(own)
+        if own := own[:n]:
             print(f"{title}, {len(own)} instances: % solved within {', '.join(map(str, BUDGETS))}, median executions")
-            report[title] = table(own, known, options, edits)
+            report[title] = table(search_all(own, known, options, edits), options)
     print(json.dumps(report))
 
 

@@ -103,7 +103,7 @@ class Replay:
         self.evidence, tests = Evidence(**evidence), suite(visible) if table else None
         if whole and table:
             tests = replace(tests, tests=(("tests", "\n".join(body for _, body in tests.tests)),))
-            known = {code: (first(letters), messages[:1]) for code, (letters, messages) in known.items()}
+            known = {code: (collapsed(letters), messages[:1]) for code, (letters, messages) in known.items()}
             with Server(tests) as server:
                 self.evidence = gather(self.program, server)
         self.outcomes = known
@@ -116,7 +116,7 @@ class Replay:
         return Result("", "passed" if not bad else "failed", tests, messages=dict(zip(bad, messages, strict=False)))
 
 
-def first(letters: str) -> str:
+def collapsed(letters: str) -> str:
     """The outcome of all tests as one: that of the first that does not pass."""
     return next((letter for letter in letters if letter != "P"), "P")
 
@@ -210,7 +210,7 @@ def main():
     parser.add_argument("--whole", action="store_true", help="the visible tests are one test")
     parser.add_argument("--prior", nargs="+", default=[], metavar="NAME=PATH",
                         help="learned priors: the file of a linear one, the folder of a policy")
-    parser.add_argument("--against", nargs="+", default=["linear"], help="priors that the others are compared with")
+    parser.add_argument("--against", nargs="+", default=["linear"], help="priors that later ones are compared with")
     parser.add_argument("--feedback", type=Path, help="weights of the feedback")
     parser.add_argument("--budget", type=int, default=1000)
     parser.add_argument("--only", nargs="+", help="priors to run: uniform, kinds, names of --prior")

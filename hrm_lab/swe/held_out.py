@@ -105,17 +105,18 @@ def judge(instances: Iterable[Instance], prior, cache: str | Path, *, budget: in
     found = []
     for name, group in groupby(sorted(instances, key=lambda one: one.repo), key=lambda one: one.repo):
         with PackageServer(PACKAGES[name], checkout(name, cache)) as server:
-            found += [one_of(instance, server, prior, budget=budget, seed=seed, tree=tree, feedback=feedback,
-                             probe=probe, depth=depth, watch=watch) for instance in group]
+            found += [judge_one(instance, server, prior, budget=budget, seed=seed, tree=tree, feedback=feedback,
+                                probe=probe, depth=depth, watch=watch) for instance in group]
     return found
 
 
-def one_of(instance: Instance, server: PackageServer, prior, *, budget: int, seed: int, probe: bool,
-           **options) -> Judged:
-    """`judge` of one instance, on its package's server; `options` are those of `search`."""
+def judge_one(instance: Instance, server: PackageServer, prior, *, budget: int = 300, seed: int = 0,
+              tree: bool = False, feedback: Feedback | None = None, probe: bool = False, depth: int = 1,
+              watch: Callable[[Step], None] | None = None, known: dict | None = None) -> Judged:
+    """`judge` of one instance, on its package's server. known: outcomes of candidates, shared by several searches."""
     program, fixed, margin = enumerable(instance.program), enumerable(instance.fixed), indentation(instance.program)
-    every = [*instance.FAIL_TO_PASS, *instance.PASS_TO_PASS]
-    visible = shown(instance, seed)
+    every, visible = [*instance.FAIL_TO_PASS, *instance.PASS_TO_PASS], shown(instance, seed)
+    known = {} if known is None else known
     gold = server.run(instance.file, instance.function, instance.fixed, every)
     if gold.outcome != "passed":
         raise ValueError(f"{instance.instance_id}: its repair gives {gold.outcome!r} here; expected all tests to pass")
@@ -129,11 +130,18 @@ def one_of(instance: Instance, server: PackageServer, prior, *, budget: int, see
                             failing)
 
     before = run(program, visible, trace=True)
-    whole = options["tree"] or options["feedback"] is not None or options["depth"] > 1
-    outcome = search(program, (lambda text: run(text, visible)) if whole else (lambda text: brief(run, text, before)),
-                     prior, budget=budget, seed=seed, language=instance.language, evidence=evidence(program, before),
+    whole = tree or feedback is not None or depth > 1
+
+    def seen(text: str) -> Result:
+        key = instance.instance_id, seed, whole, text
+        if key not in known:
+            known[key] = run(text, visible) if whole else brief(run, text, before)
+        return known[key]
+
+    outcome = search(program, seen, prior, budget=budget, seed=seed, tree=tree, feedback=feedback, depth=depth,
+                     language=instance.language, evidence=evidence(program, before), watch=watch,
                      probe=probe and (lambda text, edits, known: probe_edits(text, edits, values, known)),
-                     edits=_candidates(program, instance.language), **options)
+                     edits=_candidates(program, instance.language))
 
     def proposal(steps: list[int]) -> Proposal:
         return propose(instance, [outcome.trace[step].edit for step in steps], run, visible, every)
@@ -174,7 +182,7 @@ def evidence(program: str, result: Result) -> Evidence:
     return of(program, replace(result, lines=result.lines | {"import": tuple(range(1, max(2, header)))}))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _candidates(program: str, language: str) -> list[Edit]:
     """Kept, as several searches are judged on the same instances."""
     return candidates(program, language)
@@ -200,15 +208,26 @@ def propose(instance: Instance, edits: list[Edit], run: Callable[[str, list[str]
     for edit in edits:
         lines &= bool(changed(code, apply(code, edit)) & changed(code, fixed))
         code = apply(code, edit)
-    try:
-        compiles = language != "python" or bool(compile(code, "candidate", "exec", dont_inherit=True))
-    except (SyntaxError, ValueError):
-        compiles = False
     seen = run(code, every)
     return Proposal(lines, bool(edits) and {edit.kind for edit in edits} <= set(instance.kinds),
                     agreement(code, fixed, language) == 1 and normalise(code, language) == normalise(fixed, language),
                     all(seen.tests[test] == "passed" for test in visible), seen.outcome == "passed",
-                    not problems(code, language), compiles, agreement(code, fixed, language))
+                    *validity(code, language), agreement(code, fixed, language))
+
+
+def validity(code: str, language: str) -> tuple[bool, bool]:
+    """(parses, compiles); of languages other than Python the first is all that is known without a toolchain."""
+    if language != "python":
+        return (not problems(code, language),) * 2
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError):
+        return False, False
+    try:
+        compile(tree, "candidate", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return True, False
+    return True, True
 
 
 def changed(old: str, new: str) -> set[int]:
@@ -228,11 +247,10 @@ def agreement(code: str, fixed: str, language: str) -> float:
 # ---------------------------------------------------------------- scores
 
 
-def scores(judged: list[Judged]) -> dict[str, dict]:
-    """Name -> score over instances: solved and plausible within executions, tiers, code metrics, search metrics.
+def headline(judged: list[Judged]) -> dict[str, dict]:
+    """`solved@` and `plausible@` so many executions, `resolved` (in all), `executions`, `final/tier`.
 
-    `executions` is the median to the first plausible patch, budget + 1 where there is none. `first/...` and `final/...`
-    are of the proposals, `no-op/...` of the program as it is, `search/...` of `search.summary`.
+    `executions` is the median to the first plausible patch, budget + 1 where there is none.
     """
     if not judged:
         raise ValueError("judged: no instance; expected at least one")
@@ -243,8 +261,18 @@ def scores(judged: list[Judged]) -> dict[str, dict]:
     for limit in [limit for limit in BUDGETS if limit <= budget]:
         found[f"solved@{limit}"] = proportion(int(((to_fix <= limit) & solved).sum()), n)
         found[f"plausible@{limit}"] = proportion(int((to_fix <= limit).sum()), n)
-    found["resolved"] = proportion(int(solved.sum()), n)
-    found["executions"] = bootstrap(np.minimum(to_fix, budget + 1), "executions", np.median)
+    return found | {"resolved": proportion(int(solved.sum()), n),
+                    "executions": bootstrap(np.minimum(to_fix, budget + 1), "executions", np.median),
+                    "final/tier": bootstrap([one.tier for one in judged], "of 5")}
+
+
+def scores(judged: list[Judged]) -> dict[str, dict]:
+    """`headline`, tiers and code metrics of the proposals, search metrics: name -> score over instances.
+
+    `first/...` and `final/...` are of the proposals, `no-op/...` of the program as it is, `search/...` of
+    `search.summary`.
+    """
+    found, n = headline(judged), len(judged)
     for which in ("first", "final"):
         made = [getattr(one, which) for one in judged]
         found[f"{which}/tier"] = bootstrap([one.tier for one in made], "of 5")
@@ -258,7 +286,7 @@ def scores(judged: list[Judged]) -> dict[str, dict]:
 
 
 def by(judged: list[Judged], what: str) -> dict[str, dict[str, dict]]:
-    """Group -> `scores`; what: domain, language, kind (one of two kinds counts in both) or complexity (thirds)."""
+    """Group -> `headline`; what: domain, language, kind (one of two kinds counts in both) or complexity (thirds)."""
     if what == "complexity":
         cuts = np.quantile([one.complexity for one in judged], [1 / 3, 2 / 3])
         names = (f"below {cuts[0]:.2f}", f"{cuts[0]:.2f} to {cuts[1]:.2f}", f"{cuts[1]:.2f} and more")
@@ -270,4 +298,4 @@ def by(judged: list[Judged], what: str) -> dict[str, dict[str, dict]]:
         order = sorted({name for name, _ in groups})
     else:
         raise ValueError(f"by: {what!r}; expected domain, language, kind or complexity")
-    return {name: scores(own) for name in order if (own := [one for group, one in groups if group == name])}
+    return {name: headline(own) for name in order if (own := [one for group, one in groups if group == name])}

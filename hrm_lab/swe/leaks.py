@@ -35,14 +35,18 @@ class Hit:
     training: str  # number and first line of the training text
     shared: float  # of the 8-grams of the smaller one; 1 if they are the same but for names
 
+    def __str__(self) -> str:
+        return f"{self.name} ({self.what}) shares {100 * self.shared:.0f} % with training text {self.training}"
+
 
 @dataclass(frozen=True)
 class Leaks:
-    """What `check` found in so many texts. `str()` is a report with each hit."""
+    """What `check` found in so many texts; `closest` is the pair that shares most and is no hit. `str()`: a report."""
 
     training: int
     evaluation: int
     hits: tuple[Hit, ...]
+    closest: Hit | None
 
     @property
     def clean(self) -> bool:
@@ -52,8 +56,8 @@ class Leaks:
         leaked = len({hit.name for hit in self.hits})
         head = (f"{self.evaluation:,} evaluation programs and their fixes against {self.training:,} training texts: "
                 + (f"{leaked} leaked" if leaked else "no program, near-duplicate or fix among them"))
-        return "\n".join([head, *(f"  {hit.name} ({hit.what}): {100 * hit.shared:.0f} % of training text {hit.training}"
-                                  for hit in self.hits)])
+        closest = f"; the closest, below {100 * SHARED:.0f} %: {self.closest}" if self.closest else ""
+        return "\n".join([head + closest, *(f"  {hit}" for hit in self.hits)])
 
 
 def check(training: Iterable[str], evaluation: Iterable[tuple[str, str, str]], language: str = "python",
@@ -85,10 +89,11 @@ def check(training: Iterable[str], evaluation: Iterable[tuple[str, str, str]], l
         found = {key: n / min(len(mine), sizes[key]) for key, n in common.items()}
         found |= {key: 1.0 for form in numbered(text, trained) for key in same.get(form, ())}
         for key, share in found.items():
-            if share > SHARED and share > best.get(key, (0.0, ""))[0]:
+            if share > best.get(key, (0.0, ""))[0]:
                 best[key] = share, f"{number}: {text.strip().split(chr(10))[0][:SHOWN]}"
-    hits = [Hit(*keys[key], told, share) for key, (share, told) in sorted(best.items())]
-    return Leaks(count, len(names), tuple(hits))
+    found = [Hit(*keys[key], told, share) for key, (share, told) in sorted(best.items())]
+    return Leaks(count, len(names), tuple(hit for hit in found if hit.shared > SHARED),
+                 max((hit for hit in found if hit.shared <= SHARED), key=lambda hit: hit.shared, default=None))
 
 
 def numbered(code: str, language: str) -> set[tuple[str, ...]]:

@@ -30,7 +30,11 @@ RENAMED = TOTAL.replace("result", "r").replace("value", "v").replace("index", "i
 def test_what_is_apart_is_clean():
     found = leaks.check([WORDS], [("one", BUG, TOTAL)])
     assert found.clean and (found.training, found.evaluation) == (1, 1)
-    assert str(found).endswith("no program, near-duplicate or fix among them")
+    assert str(found).endswith("no program, near-duplicate or fix among them") and found.closest is None
+    near = leaks.check([WORDS, WORDS.replace("for word in text.split():", "while text:") + TOTAL[:95]],
+                       [("one", BUG, TOTAL)])
+    assert near.clean and 0.1 < near.closest.shared <= 0.5 and near.closest.training.startswith("1: def words")
+    assert "the closest, below 50 %: one (" in str(near)
 
 
 @pytest.mark.parametrize("training", [TOTAL, "# said\n" + TOTAL, TOTAL.replace("result", "answer", 1),
@@ -38,7 +42,7 @@ def test_what_is_apart_is_clean():
 def test_a_text_its_copy_and_a_longer_text_with_it_are_found(training):
     found = leaks.check([WORDS, training], [("one", BUG, TOTAL), ("two", "def f(x):\n    return x", "")])
     assert {(hit.name, hit.what) for hit in found.hits} == {("one", "program"), ("one", "fix")}
-    assert "one (fix)" in str(found) and "training text 1: " in str(found) and "1 leaked" in str(found)
+    assert "one (fix) shares" in str(found) and "training text 1: " in str(found) and "1 leaked" in str(found)
 
 
 def test_other_names_and_another_docstring_hide_nothing():
@@ -64,13 +68,15 @@ def test_other_languages_are_read_as_they_are():
 
 def test_the_command_says_what_leaks(tmp_path, monkeypatch, capsys):
     row = {"task_id": "Python/0", "prompt": "def total(values, start=0):\n", "entry_point": "total",
-           "instruction": "Sum.", "buggy_solution": BUG.split("\n", 1)[1], "canonical_solution": TOTAL.split("\n", 1)[1],
+           "instruction": "Sum.", "buggy_solution": BUG.split("\n", 1)[1],
+           "canonical_solution": TOTAL.split("\n", 1)[1],
            "test": "assert total([1]) == 1\n", "example_test": "assert total([1]) == 1\n"}
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(row) + "\n")
     monkeypatch.setattr(leaks, "pool", lambda split, cache: [WORDS])
     assert leaks.main(["--rows", str(path), "--cache", str(tmp_path)]) == 0
-    assert "python: 1 evaluation programs and their fixes against 1 training texts: no program" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "python: 1 evaluation programs and their fixes against 1 training texts: no program" in said
     monkeypatch.setattr(leaks, "pool", lambda split, cache: [WORDS, RENAMED])
     assert leaks.main(["--rows", str(path), "--cache", str(tmp_path)]) == 1
     assert "humanevalpack-python-0" in capsys.readouterr().out
