@@ -121,8 +121,8 @@ def solved_curves(executions: dict[str, list[int]], budget: int, title: str = ""
         colour = PALETTE[i % len(PALETTE)]
         ax.fill_between(at, [s["low"] for s in found], [s["high"] for s in found], color=colour, alpha=0.1, linewidth=0,
                         step="post")
-        ax.plot(at, [s["value"] for s in found], color=colour, drawstyle="steps-post", label=f"{name} (n = {len(spent)})",
-                linestyle=DASHES[(i + i // len(PALETTE)) % len(DASHES)])
+        ax.plot(at, [s["value"] for s in found], color=colour, drawstyle="steps-post",
+                linestyle=DASHES[(i + i // len(PALETTE)) % len(DASHES)], label=f"{name} (n = {len(spent)})")
     ax.set(xscale="log", xlim=(1, max(2, budget)), ylim=(-0.02, 1.02), title=title,
            xlabel="executions of the tests (logarithmic)", ylabel="share solved")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
