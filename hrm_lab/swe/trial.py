@@ -51,7 +51,7 @@ def cell(score: dict) -> str:
 
 def table(scores: dict[str, dict], columns: dict[str, str]) -> list[dict]:
     """Rows for a notebook: what -> its scores; columns: heading -> name of a score. n stands beside the name."""
-    return [{"": f"{name} (n = {own[next(iter(columns.values()))]['n']})",
+    return [{"": f"{name} (n\u00a0=\u00a0{own[next(iter(columns.values()))]['n']})",
              **{heading: cell(own[key]) for heading, key in columns.items()}} for name, own in scores.items()]
 
 

@@ -43,7 +43,7 @@ def test_a_network_that_adds_nothing_ranks_as_the_prior_under_it(examples):
 def test_cells_say_value_and_interval():
     assert cell(proportion(3, 4)) == "75.0\u202f% (30.1\u201195.4)"
     assert cell(bootstrap([4008.0, 4008.0], "executions")) == "4,008 (4,008\u20114,008)"
-    assert table({"linear": {"x": bootstrap([2.5])}}, {"of 5": "x"}) == [{"": "linear (n = 1)",
+    assert table({"linear": {"x": bootstrap([2.5])}}, {"of 5": "x"}) == [{"": "linear (n\u00a0=\u00a01)",
                                                                           "of 5": "2.5 (2.5\u20112.5)"}]
 
 
