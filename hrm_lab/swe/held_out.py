@@ -140,7 +140,7 @@ def judge_one(instance: Instance, server: PackageServer, prior, *, budget: int =
 
     outcome = search(program, seen, prior, budget=budget, seed=seed, tree=tree, feedback=feedback, depth=depth,
                      language=instance.language, evidence=evidence(program, before), watch=watch,
-                     probe=probe and (lambda text, edits, known: probe_edits(text, edits, values, known)),
+                     probe=probe and (lambda text, edits, told: probe_edits(text, edits, values, told)),
                      edits=_candidates(program, instance.language))
 
     def proposal(steps: list[int]) -> Proposal:
