@@ -21,6 +21,7 @@ that passes, else the candidate that mended most of what it ran, the earlier of 
 import ast
 import difflib
 import random
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -219,15 +220,17 @@ def validity(code: str, language: str) -> tuple[bool, bool]:
     """(parses, compiles); of languages other than Python the first is all that is known without a toolchain."""
     if language != "python":
         return (not problems(code, language),) * 2
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError):
-        return False, False
-    try:
-        compile(tree, "candidate", "exec", dont_inherit=True)
-    except (SyntaxError, ValueError):
-        return True, False
-    return True, True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "is" with a literal
+        try:
+            tree = ast.parse(code)
+        except (SyntaxError, ValueError):
+            return False, False
+        try:
+            compile(tree, "candidate", "exec", dont_inherit=True)
+        except (SyntaxError, ValueError):
+            return True, False
+        return True, True
 
 
 def changed(old: str, new: str) -> set[int]:

@@ -43,9 +43,10 @@ class Worker:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item, call):
+        report = yield  # in it pytest learns what a unittest case raised
         if call.excinfo is not None and self.error is None:
             self.error = call.excinfo.value
-        return (yield)
+        return report
 
     def pytest_runtest_logreport(self, report):  # of a subtest, whose test may pass all the same
         if report.failed and self.error is None:

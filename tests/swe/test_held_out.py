@@ -1,5 +1,6 @@
 """Judging on instances: what a search sees and what judges it, tiers of proposals, groups; on a tiny package."""
 
+import warnings
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -35,6 +36,8 @@ class Box:
         return side * side
 '''
 TESTS = '''
+import unittest
+
 import pytest
 
 from tiny import core
@@ -51,6 +54,15 @@ def test_area():
 
 def test_even():
     assert core.Box().area(5, 5) == 25
+
+
+class TestCase(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.high = 5
+
+    def test_case(self):
+        self.assertEqual(core.Box().area(3, self.high), 9)
 '''
 SIGN = "\n".join(CODE.strip().split("\n")[:6])
 AREA = CODE.split("class Box:\n")[1].rstrip("\n")
@@ -137,6 +149,14 @@ def test_lines_that_only_failing_tests_run_are_the_most_suspect(server):
     assert server.run(FILE, "sign", longer, tests[-1:], trace=True).lines[tests[-1]] == (2, 4, 6, 7, 8, 9)
 
 
+def test_what_a_unittest_case_says_is_kept(server):
+    test = "tests/test_core.py::TestCase::test_case"
+    found = server.run(FILE, "Box.area", BAD_AREA.program, [test])
+    assert (found.tests, found.messages) == ({test: "failed"}, {test: "AssertionError: 10 != 9"})
+    found = server.run(FILE, "Box.area", AREA.replace("side * side", "side.none"), [test])
+    assert found.messages == {test: "AttributeError: 'int' object has no attribute 'none'"}
+
+
 def test_a_short_run_and_a_whole_one_agree_on_what_passes(here):
     prior = Knows(*wrong(2), SIGN)
     brief, = held_out.judge([BAD_SIGN], prior, "", budget=5)
@@ -221,6 +241,10 @@ def test_code_metrics_of_a_proposal():
     assert right.token_accuracy == 1 and right.exact and right.parses and right.compiles
     assert 0.8 < long.token_accuracy < 1 and not long.exact
     assert not broken.parses and not broken.compiles
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert held_out.validity("x is 1", "python") == (True, True)
+    assert held_out.validity("let x = (", "javascript") == (False, False)
     assert proposed("break").parses and not proposed("break").compiles
     nothing = held_out.propose(BAD_SIGN, [], lambda text, tests: Result("", "failed", dict.fromkeys(tests, "failed")),
                                list(BAD_SIGN.FAIL_TO_PASS), list(BAD_SIGN.FAIL_TO_PASS))
