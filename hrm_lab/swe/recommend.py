@@ -115,6 +115,6 @@ def leaked(hits: int, evaluated: int) -> Advice:
 
 def table(given: list[Advice]) -> list[dict]:
     """Rows for a notebook, the gravest first."""
-    signs = {"red": "\u2717\u00a0red\u00a0flag", "act": "\u2192\u00a0do", "open": "?\u00a0open", "fine": "\u2713\u00a0fine"}
-    return [{"": signs[one.level], "about": one.about, "what the numbers say": one.text}
+    signs = {"red": "\u2717 red flag", "act": "\u2192 do", "open": "? open", "fine": "\u2713 fine"}
+    return [{"": signs[one.level].replace(" ", "\u00a0"), "about": one.about, "what the numbers say": one.text}
             for one in sorted(given, key=lambda one: LEVELS.index(one.level))]
