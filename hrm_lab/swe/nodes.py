@@ -32,7 +32,7 @@ class Node:
         self.facts = probe(code, self.edits, evidence) if probe else None
         if self.facts:
             self.prior = self.prior + self.facts.weights(self.prior)
-        self.state = State(code, self.edits)
+        self.state = State(code, self.edits, self.facts, seen)
         self.left = np.ones(n, bool)
         self.gains = np.zeros(n)
         self.scores = self.prior
@@ -65,9 +65,9 @@ class Node:
         score = value + C * mass / max(1e-300, mass.sum()) * np.sqrt(1 + total) / (1 + runs)
         return below & (labels == np.argmax(np.where(open_ > 0, score, -np.inf)))
 
-    def learn(self, tried: int, outcome: int, gain: float, feedback: Feedback | None):
-        """Take in what a run showed: its class (index) and reward."""
-        self.state.observe(tried, outcome)
+    def learn(self, tried: int, outcome: int, gain: float, after: Seen, feedback: Feedback | None):
+        """Take in what a run showed: its class (index), reward and outcomes."""
         self.gains[tried] = gain
+        self.state.observe(tried, outcome, after)
         if feedback is not None:
             self.scores = feedback.update(self.prior, self.state)

@@ -215,7 +215,7 @@ class _Search:
         kind, gain = classify(node.seen, seen), reward(node.seen, seen)
         self.trace.append(Step(node.step, node.edits[chosen], int(node.state.line[chosen]),
                                float(node.scores[chosen]), CLASSES[kind], gain, seen.outcomes, seen.messages))
-        node.learn(chosen, kind, gain, self.feedback)
+        node.learn(chosen, kind, gain, seen, self.feedback)
         if seen.resolved:
             self.passing.append((node, chosen, code, len(self.trace), tests))
         elif CLASSES[kind] == "mended" and len(node.path) + 1 < self.depth:
