@@ -167,7 +167,7 @@ def insight_curves(searches: dict[str, list[dict]], title: str = "") -> Figure:
     for ax in axes[1]:
         ax.set_xlabel("executions")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes[1, 0].legend(loc="upper left", bbox_to_anchor=(-0.05, -0.3), ncols=2)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
     if title:
         fig.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return fig

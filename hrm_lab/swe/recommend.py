@@ -94,7 +94,7 @@ def weakest(groups: dict[str, dict], whole: dict, what: str) -> Advice:
     """Which group fails most? Groups and `whole` are shares solved; groups of fewer than LEAST bugs are left out."""
     kept = {name: score for name, score in groups.items() if score["n"] >= LEAST}
     if len(kept) < 2:
-        return Advice("open", what, f"{len(kept)} {what}(s) with at least {LEAST} bugs, too few to compare.")
+        return Advice("open", what, f"Groups by {what} with at least {LEAST} bugs: {len(kept)}, too few to compare.")
     worst = sorted((name for name in kept if kept[name]["high"] < whole["value"]), key=lambda name: kept[name]["value"])
     if worst:
         said = ", ".join(f"{name} {format_score(kept[name])}" for name in worst[:3])
@@ -116,5 +116,5 @@ def leaked(hits: int, evaluated: int) -> Advice:
 def table(given: list[Advice]) -> list[dict]:
     """Rows for a notebook, the gravest first."""
     signs = {"red": "\u2717 red flag", "act": "\u2192 do", "open": "? open", "fine": "\u2713 fine"}
-    return [{"": signs[one.level], "about": one.about, "what the numbers say": one.text}
+    return [{"": signs[one.level].replace(" ", "\u00a0"), "about": one.about, "what the numbers say": one.text}
             for one in sorted(given, key=lambda one: LEVELS.index(one.level))]

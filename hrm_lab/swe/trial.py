@@ -18,7 +18,7 @@ import torch
 from hrm_lab.swe import diffs, reviews
 from hrm_lab.swe.drawing import enumerable
 from hrm_lab.swe.edits import candidates
-from hrm_lab.swe.feedback import CLASSES, Feedback, State, insight
+from hrm_lab.swe.feedback import CLASSES, Feedback, Seen, State, insight
 from hrm_lab.swe.held_out import Judged
 from hrm_lab.swe.inject import inject
 from hrm_lab.swe.instances import Instance
@@ -69,14 +69,19 @@ def to_review(db: sqlite3.Connection, judged: Iterable[Judged], instances: Itera
 
 
 def monitor(program: str, outcome: Outcome, prior, feedback: Feedback, language: str = "python") -> list[dict]:
-    """`feedback.insight` after each execution on the given program, with "executions"; the first row is before any."""
+    """`feedback.insight` after each execution on the given program, with "executions"; the first row is before any.
+
+    As in a search without the probe, whose facts a trace does not keep.
+    """
     edits = candidates(program, language)
     at = {edit: n for n, edit in enumerate(edits)}
-    scores, state = prior.scores(program, edits, outcome.evidence, language), State(program, edits)
+    said = outcome.evidence.messages
+    before = Seen.from_lists(outcome.tests_before.values(), (said.get(name, "") for name in outcome.tests_before))
+    scores, state = prior.scores(program, edits, outcome.evidence, language), State(program, edits, before=before)
     rows = [{"executions": 0, **insight(scores, state, feedback)}]
     for n, step in enumerate(outcome.trace, 1):
         if step.parent == -1:
-            state.observe(at[step.edit], CLASSES.index(step.outcome))
+            state.observe(at[step.edit], CLASSES.index(step.outcome), Seen.from_lists(step.tests, step.messages))
             rows.append({"executions": n, **insight(scores, state, feedback)})
     return rows
 
