@@ -36,7 +36,8 @@ from hrm_lab.swe.toolchains import available, run_tests
 
 BUDGETS = (1, 10, 30, 100, 300)
 BATCHES = (30, 100, 170)  # a small one first: many bugs are solved early
-LIMITS = Limits(cpu_seconds=0.15, wall_seconds=10)  # of a candidate on the visible tests, which take milliseconds
+CPU = {"java": 0.1}  # seconds of a candidate on the visible tests, which take milliseconds; Java loads classes, too
+OTHERS = 0.06
 HIDDEN = Limits(cpu_seconds=10)
 LETTERS = {"passed": "P", "failed": "F", "error": "E"}  # E: not compiled; X: anything else
 
@@ -74,11 +75,12 @@ def repair(row: dict, language: str, prior, budget: int) -> dict:
     edits = space(code, language)
     order = np.argsort(-prior.scores(code, edits, Evidence.none(), language), kind="stable")[:budget]
     found |= {"shown": True, "candidates": len(edits), "seconds": round(time.process_time() - started, 2)}
+    limits = Limits(cpu_seconds=CPU.get(language, OTHERS), wall_seconds=10)
     for size in BATCHES:
         done = len(found["outcomes"])
         batch = [edits[n] for n in order[done:done + size]]
         itself = [] if done else [code]  # in the first batch, to save one
-        results = run_batch(language, itself + [apply(code, edit) for edit in batch], tests, LIMITS)
+        results = run_batch(language, itself + [apply(code, edit) for edit in batch], tests, limits)
         if itself and results.pop(0).outcome == "passed":
             return found | {"shown": False}
         letters = [LETTERS.get(one.tests["main"], "X") for one in results]
