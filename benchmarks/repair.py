@@ -142,7 +142,7 @@ def run(replay: Replay, prior, seeds: int, budget: int, probed: bool, **options)
     for seed in range(seeds):
         one = search(replay.program, replay, prior(seed), edits=replay.edits, evidence=replay.evidence, depth=1,
                      seed=seed, budget=budget, probe=(lambda *_: replay.facts) if probed else False, **options)
-        first = next((i + 1 for i, step in enumerate(one.trace) if step.resolved), np.inf)
+        first = one.executions if one.resolved else np.inf
         found.append((first, one.resolved and replay.correct[one.edits[0]]))
     return {"executions": np.array([first for first, _ in found]), "correct": np.array([right for _, right in found])}
 

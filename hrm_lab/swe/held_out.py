@@ -151,7 +151,7 @@ def judge_one(instance: Instance, server: PackageServer, prior, *, budget: int =
     passing = next((n for n, step in enumerate(trace) if step.resolved), None)
     best = passing if passing is not None else max(range(len(trace)), key=lambda n: trace[n].reward, default=-1)
     return Judged(instance.instance_id, instance.language, instance.domain, instance.complexity, instance.kinds, budget,
-                  0 if passing is None else passing + 1, proposal([0][:len(trace)]), proposal(path(trace, best)),
+                  0 if passing is None else outcome.executions, proposal([0][:len(trace)]), proposal(path(trace, best)),
                   agreement(program, fixed, instance.language), outcome)
 
 
