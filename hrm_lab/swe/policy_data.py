@@ -69,7 +69,7 @@ def library(names: list[str] = LIBRARY) -> list[str]:
     """Texts of the functions of the standard library of this Python, dedented; a fifth of it is for validation."""
     found = []
     for name in names:
-        if crc32(Path(name).name.encode()) % 5 == 0:  # as in feedback_train.modules
+        if crc32(Path(name).name.encode()) % 5 == 0:  # as in feedback_data.modules
             continue
         path = Path(sysconfig.get_path("stdlib")) / f"{name}.py"
         if not path.exists():  # removed from later Pythons

@@ -2,7 +2,7 @@
 
     python -m hrm_lab.swe.policy_verified --out data/built/policy --n 3000 --cache data/cache [--instances FILE]
 
-Two sources: functions that stand alone, with assertions made from what they return (feedback_train.py), and instances
+Two sources: functions that stand alone, with assertions made from what they return (feedback_data.py), and instances
 of packages (synthesis.py), whose failing test speaks in the problem statement. Unusual: one server a function judges
 all of its bugs by all of its assertions, and each example sees a few of them, as a small test file would have.
 """
@@ -19,7 +19,7 @@ from . import sandbox
 from .drawing import enumerable
 from .edits import Edit, apply, proposals, sites
 from .evidence import Evidence, of
-from .feedback_train import LIMITS, behaviour, functions
+from .feedback_data import LIMITS, behaviour, functions
 from .inject import inject
 from .instances import Instance
 from .languages import normalise
