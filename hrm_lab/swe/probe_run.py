@@ -9,7 +9,7 @@ _RAISED = ("raised", "")
 _calls = 0
 _test = -1
 _spent = 0  # evaluations of candidates
-_whole = []  # for each test, whether all candidates that it reached were evaluated
+_whole = []  # for each test, whether all candidates that it reached were evaluated; one that reached none tells nothing
 
 
 class _Enough(BaseException):
@@ -115,4 +115,5 @@ def __probe_report__():
         table[site] = [[codes.setdefault(value, len(codes) - 1) for value in tests[i][1]] if i in tests else [0] * size
                        for i in range(_test + 1)]
     last = [_given[i] if i in _given and _depths[_given[i][0], i] and _given[i][1] else None for i in range(_test + 1)]
-    print("<probe>" + json.dumps({"sites": table, "whole": _whole, "given": last}, separators=(",", ":")) + "</probe>")
+    whole = [_whole[i] and any(i in tests for tests in _probed.values()) for i in range(_test + 1)]
+    print("<probe>" + json.dumps({"sites": table, "whole": whole, "given": last}, separators=(",", ":")) + "</probe>")

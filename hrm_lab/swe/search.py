@@ -4,8 +4,8 @@ Candidates are taken by score, or with `tree` by PUCT (nodes.py) with the real o
 (feedback.py) each outcome re-weighs the scores of the rest. A candidate that mends some tests and breaks none becomes a
 node of its own, so that two bugs are mended one after the other; the same text is never run twice.
 Unusual: nothing is simulated and no value is guessed. A visit is a run of the tests, the only cost that counts: an
-execution is a run of the tests on one candidate (twice if it needs more fuel), or the run that probes the candidates'
-expressions (probe.py). The run on the program as it is, which gives the evidence, comes on top.
+execution is a run of the tests on one candidate (twice if it needs more fuel), or the run that probes the others
+(probe.py) after the first failed. The run on the program as it is, which gives the evidence, comes on top.
 """
 
 import time
@@ -29,6 +29,7 @@ from .sandbox import Result, Server
 
 LIMITS = Limits(cpu_seconds=0.5)
 FUEL = 200_000  # of a candidate at least; more if the given program needs much, or if it mends tests
+UNASKED = 1  # executions on a program before its candidates are probed: what the probe itself counts as
 FIRST = 50  # executions before partly mended programs are looked into
 NODES = 4  # of them at most
 TOP = 20  # of the ranking
@@ -114,8 +115,7 @@ def search(program: str, tests: str | Server | Callable[[str], Result], prior, *
         if probe is True:
             probe = _prober(tests[0].suite) if isinstance(tests[0], Server) and language == "python" else False
         seen = Seen.of(before)
-        root = Node(program, seen, evidence, prior, language, edits=edits, within=within,
-                    probe=None if seen.resolved else probe)
+        root = Node(program, seen, evidence, prior, language, edits=edits, within=within)
         run = _Search(root, before, judges, prior, evidence, language, seed, tree, feedback, depth, more, watch)
         run.known_steps, run.probe = list(resume or ()), probe
         pool = stack.enter_context(ThreadPoolExecutor(workers)) if workers > 1 else None
@@ -159,7 +159,7 @@ class _Search:
         self.language, self.tree, self.feedback, self.depth, self.more = language, tree, feedback, depth, more
         self.watch, self.rng, self.known_steps, self.probe = watch, np.random.default_rng(seed), [], False
         self.nodes, self.noise = [root], [self.rng.random(len(root.edits))]
-        self.trace, self.passing, self.partial, self.known, self.spent = [], [], [], {root.code}, probes(root)
+        self.trace, self.passing, self.partial, self.known, self.spent = [], [], [], {root.code}, 0
 
     def until(self, budget: int, deadline: float, pool) -> str:
         """Run to the end, and say what ended it."""
@@ -168,6 +168,10 @@ class _Search:
         while self.spent < budget:
             if time.monotonic() > deadline:
                 return "seconds"
+            unasked = [node for node in self.nodes if self.probe and node.facts is None and node.tried >= UNASKED]
+            if unasked:
+                self.spent += unasked[0].ask(self.probe, self.feedback)
+                continue
             batch = self.batch(min(len(self.judges), budget - self.spent))
             if not batch:
                 return "resolved" if self.passing else "exhausted"
@@ -238,8 +242,7 @@ class _Search:
                            messages={n: m for n, m in zip(names, seen.messages, strict=True) if m})
         within = node.within and (node.within[0], node.within[1] + len(code) - len(node.code))
         self.nodes.append(Node(code, seen, evidence, self.prior, self.language, (*node.path, edit), step,
-                               within=within, probe=self.probe))
-        self.spent += probes(self.nodes[-1])
+                               within=within))
         self.noise.append(self.rng.random(len(self.nodes[-1].edits)))
 
     def outcome(self, stopped: str, started: float) -> Outcome:
@@ -255,11 +258,6 @@ class _Search:
                        tests, len(root.edits), stopped, self.evidence,
                        int(root.facts.dead.sum()) if root.facts else 0,
                        insight(root.prior, root.state, self.feedback) if self.feedback and len(root.edits) else {})
-
-
-def probes(node: Node) -> int:
-    """Executions that the probe of a node took."""
-    return node.facts.runs if node.facts else 0
 
 
 def _size(edit: Edit) -> int:

@@ -71,7 +71,7 @@ def test_the_probe_reads_pytest_modules_and_programs_with_future_imports():
     program = '"""Words."""\nfrom __future__ import annotations\n\n\n' + SORTED
     tests = ("from kept import second\n\ndef test_a():\n    assert second([3, 1, 2], 9) == 2\n\n\n"
              "class TestB:\n    def test_b(self):\n        assert second([1, 1], 4) == 1\n")
-    found = search(program, tests, Uniform(0), budget=1)
+    found = search(program, tests, Uniform(0), budget=3)
     assert found.evidence.failing == ("test_a",) and found.ruled_out > 100
 
 
