@@ -1,13 +1,17 @@
 """The table that decides: bugs solved within so many executions, by order of candidates and by kind of search.
 
-    python benchmarks/repair.py --rows humanevalpack/python.jsonl --cache outcomes [--tables] [--searches kinds,...]
+    python benchmarks/repair.py --rows humanevalpack/python.jsonl --cache outcomes --tables
+    python benchmarks/repair.py ... --prior linear=weights/swe-python/linear.safetensors hrm=weights/swe-python/hrm
 
 Rows are HumanEvalPack's. A search sees `example_test` only; its patch is judged by `test`. No line is given, an
 execution runs the visible tests on one candidate, and the run on the bug as it is comes on top. What each candidate
-does is found once and kept in the folder `--cache` (`--tables` makes what is missing: minutes of CPU a row), so that
-searches are replayed in seconds; edits come one at a time here. A bug that the visible tests do not show counts as
-not solved. Plausible: the first patch that passes the visible tests; solved: it passes the hidden ones, too. The last
-line is one JSON object, each number with n and a 95 % interval (over bugs; runs with several seeds are averaged).
+does is found once and kept in the folder `--cache` (`--tables` makes what is missing: seconds to minutes of CPU a row),
+so that searches are replayed in seconds; edits come one at a time here. A bug that the visible tests do not show counts
+as not solved. Plausible: the first patch that passes the visible tests; solved: it passes the hidden ones, too. With
+`--whole` the visible tests are one test, as in a file whose only function holds all assertions: the first that fails
+hides the rest. `ratio` (geometric mean of executions, unsolved as the budget) and `gain` (share plausible) are paired:
+with the same prior merely sorted, for the probe without it; `ratio_to_...` with the same search by another prior. The
+last line is one JSON object, each number with n and a 95 % interval (over bugs; runs with several seeds are averaged).
 """
 
 import argparse
@@ -25,7 +29,9 @@ from hrm_lab.swe.evidence import Evidence, gather
 from hrm_lab.swe.feedback import Feedback
 from hrm_lab.swe.humanevalpack import assemble
 from hrm_lab.swe.jail import Limits
+from hrm_lab.swe.linear import LinearPrior
 from hrm_lab.swe.orders import KindBalanced, Uniform
+from hrm_lab.swe.policy import Policy
 from hrm_lab.swe.probe import probe
 from hrm_lab.swe.sandbox import Result, Server
 from hrm_lab.swe.search import search
@@ -44,7 +50,8 @@ def vector(result: Result) -> str:
 
 
 def said(result: Result) -> list[str]:
-    return [message[:160] for message in result.messages.values()]
+    """What the failing tests say, in their order."""
+    return [result.messages.get(test, "")[:160] for test, outcome in result.tests.items() if outcome != "passed"]
 
 
 def make(row: dict, folder: Path):
@@ -65,7 +72,7 @@ def make(row: dict, folder: Path):
         for server, limit in zip((shown, hidden), fuel, strict=True):
             server.limits = replace(server.limits, fuel=limit)
         table = []
-        for edit in candidates(code) if "F" in base["visible"] or set(base["visible"]) != {"P"} else []:
+        for edit in candidates(code) if set(base["visible"]) != {"P"} else []:
             result = shown.run(apply(code, edit))
             passed = result.outcome == "passed"
             table.append([edit.kind, edit.start, edit.end, edit.text, vector(result),
@@ -80,23 +87,27 @@ def make(row: dict, folder: Path):
 
 
 class Replay:
-    """A row whose outcomes are known: a judge for `search`, with the executions that it has made."""
+    """A row whose outcomes are known: a judge for `search`. whole: all visible tests count as one."""
 
-    def __init__(self, row: dict, folder: Path):
+    def __init__(self, row: dict, folder: Path, whole: bool = False):
         path = folder / f"{row['task_id'].replace('/', '-')}.json"
-        self.program, _ = assemble(row, "buggy_solution", "example_test")
+        self.program, visible = assemble(row, "buggy_solution", "example_test")
         base, table = json.loads(path.with_suffix(".base.json").read_text()), json.loads(path.read_text())
         self.name = row["task_id"]
         self.edits = [Edit(*line[:4]) for line in table]
-        self.outcomes = {apply(self.program, edit): (line[4], line[7])
-                         for edit, line in zip(self.edits, table, strict=True)}
+        known = {apply(self.program, edit): (line[4], line[7]) for edit, line in zip(self.edits, table, strict=True)}
+        known[self.program] = base["visible"], base["messages"]
         self.correct = {edit: set(line[5]) == {"P"} for edit, line in zip(self.edits, table, strict=True)}
-        self.outcomes[self.program] = (base["visible"], base.get("messages", []))
         evidence = dict(base["evidence"])
         evidence["suspicion"] = {int(line): value for line, value in evidence["suspicion"].items()}
-        self.evidence = Evidence(**evidence)
-        visible = assemble(row, "buggy_solution", "example_test")[1]
-        self.facts = probe(self.program, self.edits, visible, self.evidence)
+        self.evidence, tests = Evidence(**evidence), suite(visible) if table else None
+        if whole and table:
+            tests = replace(tests, tests=(("tests", "\n".join(body for _, body in tests.tests)),))
+            known = {code: (collapsed(letters), messages[:1]) for code, (letters, messages) in known.items()}
+            with Server(tests) as server:
+                self.evidence = gather(self.program, server)
+        self.outcomes = known
+        self.facts = probe(self.program, self.edits, tests, self.evidence) if table else None
 
     def __call__(self, program: str) -> Result:
         letters, messages = self.outcomes[program]
@@ -105,7 +116,24 @@ class Replay:
         return Result("", "passed" if not bad else "failed", tests, messages=dict(zip(bad, messages, strict=False)))
 
 
+def collapsed(letters: str) -> str:
+    """The outcome of all tests as one: that of the first that does not pass."""
+    return next((letter for letter in letters if letter != "P"), "P")
+
+
 # ---------------------------------------------------------------- the table
+
+
+class Once:
+    """A prior that remembers its scores of each program: searches of one table ask for the same ones."""
+
+    def __init__(self, prior):
+        self.prior, self.known = prior, {}
+
+    def scores(self, program, edits, evidence, language="python"):
+        if program not in self.known:
+            self.known[program] = self.prior.scores(program, edits, evidence, language)
+        return self.known[program]
 
 
 def run(replay: Replay, prior, seeds: int, budget: int, probed: bool, **options) -> dict:
@@ -114,7 +142,7 @@ def run(replay: Replay, prior, seeds: int, budget: int, probed: bool, **options)
     for seed in range(seeds):
         one = search(replay.program, replay, prior(seed), edits=replay.edits, evidence=replay.evidence, depth=1,
                      seed=seed, budget=budget, probe=(lambda *_: replay.facts) if probed else False, **options)
-        first = next((i + 1 for i, step in enumerate(one.trace) if step.resolved), np.inf)
+        first = one.executions if one.resolved else np.inf
         found.append((first, one.resolved and replay.correct[one.edits[0]]))
     return {"executions": np.array([first for first, _ in found]), "correct": np.array([right for _, right in found])}
 
@@ -143,15 +171,34 @@ def ratio(a: dict[str, dict], b: dict[str, dict], budget: int) -> dict:
     return bootstrap(np.array(logs), "x", lambda values: float(np.exp(values.mean())))
 
 
-def priors(options) -> dict:
+def priors(given: list[str]) -> dict:
     """Name -> (seed -> prior), and whether a seed matters."""
-    found = {"uniform": (lambda seed: Uniform(seed), True), "kinds": (lambda seed: KindBalanced(seed), True)}
-    for given in options.prior:
-        name, _, path = given.partition("=")
-        module, _, kind = name.rpartition(".")
-        loaded = getattr(__import__(module, fromlist=[kind]), kind).load(Path(path))
-        found[kind] = (lambda seed, loaded=loaded: loaded, False)
+    found = {"uniform": (Uniform, True), "kinds": (KindBalanced, True)}
+    for one in given:
+        name, _, path = one.partition("=")
+        loaded = Once(Policy.load(path) if Path(path).is_dir() else LinearPrior.load(path))
+        found[name] = (lambda seed, loaded=loaded: loaded, False)
     return found
+
+
+def kinds_of_search(feedback: Feedback | None) -> dict[str, tuple[dict, str]]:
+    """Name -> (what `run` takes, the kind that it is compared with)."""
+    found = {}
+    for probed in (False, True):
+        suffix, base = (" + probe", "sorted + probe") if probed else ("", "sorted")
+        found["sorted" + suffix] = {"tree": False, "probed": probed}, "sorted" if probed else ""
+        found["tree" + suffix] = {"tree": True, "probed": probed}, base
+        if feedback:
+            found["feedback" + suffix] = {"tree": False, "probed": probed, "feedback": feedback}, base
+            found["tree + feedback" + suffix] = {"tree": True, "probed": probed, "feedback": feedback}, base
+    return found
+
+
+def gains(own: dict[str, dict], other: dict[str, dict], budget: int) -> dict:
+    """Paired differences to another search; of several seeds, the first."""
+    pairs = [np.stack([one["executions"] for one in side.values()])[:, 0] for side in (own, other)]
+    return {f"gain@{limit}": paired_difference(*(side <= limit for side in pairs)) for limit in (30, 100, 300)
+            if limit <= budget}
 
 
 def main():
@@ -160,11 +207,14 @@ def main():
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--tables", action="store_true", help="run the candidates of rows that the cache lacks")
     parser.add_argument("--limit", type=int, default=10**6, help="the first rows only")
-    parser.add_argument("--prior", action="append", default=[], metavar="MODULE.CLASS=PATH",
-                        help="a learned prior, loaded by CLASS.load(PATH)")
+    parser.add_argument("--whole", action="store_true", help="the visible tests are one test")
+    parser.add_argument("--prior", nargs="+", default=[], metavar="NAME=PATH",
+                        help="learned priors: the file of a linear one, the folder of a policy")
+    parser.add_argument("--against", nargs="+", default=["linear"], help="priors that later ones are compared with")
     parser.add_argument("--feedback", type=Path, help="weights of the feedback")
     parser.add_argument("--budget", type=int, default=1000)
-    parser.add_argument("--only", nargs="+", help="priors to compare: uniform, kinds, names of classes")
+    parser.add_argument("--only", nargs="+", help="priors to run: uniform, kinds, names of --prior")
+    parser.add_argument("--searches", nargs="+", help='kinds to run, such as "sorted" or "tree + probe"')
     parser.add_argument("--seeds", type=int, default=5, help="of the random orders")
     options = parser.parse_args()
     rows = [json.loads(line) for line in options.rows.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -174,34 +224,34 @@ def main():
         if not (options.cache / f"{row['task_id'].replace('/', '-')}.json").exists():
             make(row, options.cache)
     here = [row for row in rows if (options.cache / f"{row['task_id'].replace('/', '-')}.json").exists()]
-    replays = [replay for replay in (Replay(row, options.cache) for row in here) if replay.evidence.failing]
-    searches = {"sorted": {"tree": False, "probed": False}, "tree": {"tree": True, "probed": False},
-                "probe": {"tree": False, "probed": True}, "tree+probe": {"tree": True, "probed": True}}
-    if options.feedback:
-        loaded = Feedback.load(options.feedback)
-        searches |= {f"{'tree+' * tree}{'probe+' * probed}feedback": {"tree": tree, "probed": probed,
-                                                                      "feedback": loaded}
-                     for tree in (False, True) for probed in (False, True)}
-        searches["feedback, gate 0"] = {"tree": False, "probed": False, "feedback": replace(loaded, gate=0.0)}
-    found, plain = {"bugs": len(rows), "shown": len(replays)}, {}
-    for name, (prior, several) in priors(options).items():
+    replays = [one for one in (Replay(row, options.cache, options.whole) for row in here) if one.edits]
+    if not replays:
+        parser.error(f"--cache: no table of a row with a bug that shows in {options.cache}; expected some (--tables)")
+    found, runs = {"bugs": len(rows), "shown": len(replays), "whole": options.whole}, {}
+    for name, (prior, several) in priors(options.prior).items():
         if options.only and name not in options.only:
             continue
-        for kind, settings in searches.items():
-            runs = {one.name: run(one, prior, options.seeds if several else 1, options.budget, **settings)
-                    for one in replays}
-            plain[name, kind] = runs
-            scores = line_of(runs, len(rows) - len(replays), options.budget)
-            if kind != "sorted":
-                scores["ratio"] = ratio(runs, plain[name, "sorted"], options.budget)
-                for limit in (30, 100):
-                    pair = [np.stack([one["executions"] for one in side.values()])[:, 0] <= limit
-                            for side in (runs, plain[name, "sorted"])]
-                    scores[f"gain@{limit}"] = paired_difference(*pair)
+        for kind, (settings, base) in kinds_of_search(options.feedback and Feedback.load(options.feedback)).items():
+            if options.searches and kind not in options.searches:
+                continue
+            own = {one.name: run(one, prior, options.seeds if several else 1, options.budget, **settings)
+                   for one in replays}
+            runs[name, kind] = own
+            scores = line_of(own, len(rows) - len(replays), options.budget)
+            if (name, base) in runs:
+                scores["ratio"] = ratio(own, runs[name, base], options.budget)
+                scores |= gains(own, runs[name, base], options.budget)
+            for other in options.against:
+                if other != name and (other, kind) in runs:
+                    scores[f"ratio_to_{other}"] = ratio(own, runs[other, kind], options.budget)
+                    scores |= {f"{gain}_to_{other}": value for gain, value in
+                               gains(own, runs[other, kind], options.budget).items()}
             found[f"{name} {kind}"] = scores
-            print(f"{name + ' ' + kind:28}", *(f"{100 * scores[f'plausible@{b}']['value']:5.1f}" for b in BUDGETS
-                                              if b <= options.budget), "|", format_score(scores["median_executions"]),
-                  "|", format_score(scores["ratio"]) if "ratio" in scores else "", flush=True)
+            shown = [f"{100 * scores[f'{what}@{b}']['value']:5.1f}" for what in ("plausible", "solved")
+                     for b in BUDGETS if b <= options.budget]
+            ratios = [f"| {which} {format_score(value)}" for which, value in scores.items() if which[:5] == "ratio"]
+            print(f"{name + ' ' + kind:32}", *shown, "|", format_score(scores["median_executions"]), *ratios,
+                  flush=True)
     print(json.dumps(found))
 
 

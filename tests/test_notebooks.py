@@ -97,10 +97,36 @@ def test_training_leaves_its_artefacts(work, file):
 
 def test_every_bug_of_the_smallest_preset_holds_when_run_again(work):
     found = read(work, "03_swe_code_training", "metrics.json")["metrics"]
-    assert found["instances"]["value"] >= 20 and found["packages"]["value"] == 2
+    assert found["instances"]["value"] >= 20 and found["packages"]["value"] == 3
     for name in ("verified", "repair_in_space", "honest_after_hostile"):
         assert found[name]["value"] == 1 and found[name]["n"] >= 4, name
     assert found["unparsable_candidates"]["value"] == 0 and found["unparsable_candidates"]["n"] > 10_000
+
+
+def test_repair_is_judged_on_held_out_bugs_beside_baselines(work):
+    found = read(work, "03_swe_code_training", "metrics.json")["metrics"]
+    orders = ("uniform", "kinds x suspicion", "linear", "HRM", "plain transformer", "HRM + tree", "linear + probe")
+    for name in orders:
+        scores = [found[f"solved@{limit}/{name}"] for limit in (1, 10)]
+        assert [score["value"] for score in scores] == sorted(score["value"] for score in scores), name
+        assert {score["n"] for score in scores} == {found[f"executions/{name}"]["n"]} != {0}, name
+        assert 0 <= found[f"tier/{name}"]["value"] <= 5
+    assert found["leaked"]["n"] >= 4 and found["red_flags"]["n"] >= 8
+    assert {"rank/HRM_over_linear", "rank/plain transformer_over_linear", "training_seconds"} <= set(found)
+
+
+def test_the_h_level_is_looked_at_after_every_cycle(work):
+    found = read(work, "03_swe_code_training", "metrics.json")["metrics"]
+    assert all(found[f"plan/place_after/{k}"]["n"] == found["plan/place_after/0"]["n"] for k in range(5))
+    text = soup(work, "03_swe_code_training").get_text(" ")
+    assert "A swap moves" in text and "With all H cycles minus none" in text
+
+
+def test_a_search_is_drawn_and_the_live_view_keeps_its_last_state(work):
+    html = soup(work, "03_swe_code_training")
+    trees = html.select("figure svg[role=img][aria-label]")
+    assert len(trees) == 2 and all("executions on" in tree["aria-label"] for tree in trees)
+    assert "nothing was tried" not in trees[0]["aria-label"]
 
 
 # ---------------------------------------------------------------- their pages

@@ -1,8 +1,9 @@
 """Hashed sparse features of candidate edits: what a linear prior, and the wide part of the policy, read.
 
 Each edit gets up to `WIDTH` numbers below `SIZE`, hashes of what it changes, where, and how that sits with the rest of
-the program (uses of the names, repeats on the line, neighbours, suspicion of the line, type of the error). Unusual: how
-many edits share its kind, and its place, is a feature too, so that a model need not learn that some kinds are crowded.
+the program (uses of the names, repeats on the line, neighbours, suspicion of the line, type of the error, symptoms).
+Unusual: how many edits share its kind, and its place, is a feature too, so that a model need not learn that some kinds
+are crowded.
 """
 
 from collections import Counter
@@ -15,7 +16,7 @@ from hrm_lab.swe.edits import Edit
 from hrm_lab.swe.reading import Reading, is_name, log_bucket
 
 SIZE = 1 << 16
-WIDTH = 44
+WIDTH = 64
 LOOPS = frozenset({"for", "while", "comprehension"})
 
 
@@ -87,6 +88,8 @@ def _place(r: Reading, k: str, i: int, j: int) -> list[str]:
         f"uses|{k}|{min(4, twice)}|{repeated > 1}", f"loops|{k}|{min(2, loops)}|{min(4, depth)}", f"third|{k}|{third}",
         f"same|{k}|{same}"]
     found += [f"error|{k}|{name}" for name in r.errors[:1]] + [f"error|{old}|{name}" for name in r.errors[:1]]
+    for word in r.symptoms:
+        found += [f"symptom|{k}|{word}", f"symptom|{statement.role}|{field}|{word}"]
     return found
 
 
@@ -123,4 +126,5 @@ def _change(r: Reading, k: str, i: int, j: int, new: list[str]) -> list[str]:
     known = f"{min(2, seen)}|{min(2, then)}"
     found += [f"mirrored|{k}|{mirrored}", f"seen|{k}|{known}", f"seen|{known}"]
     found += [f"error|{name}|{classes[0] if classes else '-'}" for name in r.errors[:1]]
+    found += [f"symptom|{old}|{added}|{word}" for word in r.symptoms]
     return found

@@ -1,10 +1,12 @@
 """Reverse learning: what a tried edit did to the tests re-weighs the edits that were not tried.
 
-Each outcome falls into one of CLASSES by the tests that it mends and breaks and by whether the failing ones say
-something else, nearer to what was expected or not. The state of a search is a count for each candidate, RELATION
-(where and what the tried edit was, seen from this candidate) and class; `Feedback` is a linear map of log(1 + count)
-with a learned gate, fitted as a conditional logit on searches in synthetic bugs. Unusual: nothing is estimated from
-one search but the counts, so that the first outcomes count at once; a table of mean rewards (UCT) needs many.
+Three things are kept of each candidate: how many outcomes of each class (tests mended and broken, whether the failing
+ones say something else, nearer to what was expected or not) there were in each RELATION to it (where and what the tried
+edit was), beyond what the whole search had; what tests said of edits that give them the same values (probe.py), which
+is as good as a run of this one; how near any edit came at its place or of its kind. `Feedback` is a linear map of these
+with a gate, fitted as a conditional logit on searches in synthetic bugs (feedback_train.py). Unusual: only surprise
+counts. Plain counts also learn to leave a place after many failures, which helps as much with the outcomes shuffled and
+costs executions where the prior is right.
 """
 
 import re
@@ -18,13 +20,19 @@ from safetensors.numpy import load_file, save_file
 
 from .edits import Edit
 from .evidence import lines_at
+from .probe import CRASH, Facts
 from .sandbox import Result
 
 CLASSES = ("same", "crash", "broke", "away", "moved", "closer", "mixed", "mended")
+MEMORY = ("a failing test fails", "a passing test breaks", "failing tests pass", "all failing tests pass", "tests fail",
+          "passing tests pass")
 RELATIONS = ("span", "nested", "line", "near", "far", "line and kind", "kind", "text", "span and kind")
+PLACES = (("span", "nested"), ("span", "nested", "line"), ("kind", "line and kind", "span and kind"))
+WIDTH = len(RELATIONS) * len(CLASSES) + len(MEMORY) + 2 * len(PLACES)
 COMPARED = re.compile(r"assert (.*) (?:==|is) (.*)")
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 CLOSER = 0.02  # change of closeness that counts
+DOUBT = 4  # outcomes that a relation must have before a surprise has half its weight
 
 
 # ---------------------------------------------------------------- outcomes
@@ -104,14 +112,30 @@ def classify(before: Seen, after: Seen) -> int:
 
 
 class State:
-    """Counts of what was tried in one program, seen from each of its candidates: (n_relations, n_classes, n_edits)."""
+    """What was tried in one program, seen from each of its candidates.
 
-    def __init__(self, program: str, edits: list[Edit]):
+    `counts` (n_relations, n_classes, n_edits) of outcomes; `told` (n_edits, n_tests) int8: 1 or -1 where an edit that
+    gives the same values in a test (`probe.Facts`) was seen to pass or to fail it, else 0. `best` (n_gains, n_places,
+    n_edits): the most that an edit at the same place, or of the same kind, came nearer, and its most reward.
+    Without `before`, what the tests say of the program, there are only counts. Raises ValueError: facts of other tests.
+    """
+
+    def __init__(self, program: str, edits: list[Edit], facts: Facts | None = None, before: Seen | None = None):
         self.start, self.end = (np.array([getattr(edit, name) for edit in edits]) for name in ("start", "end"))
         self.line = np.array(lines_at(program, self.start.tolist()))
         self.kind, self.text = (np.unique([getattr(edit, name) for edit in edits], return_inverse=True)[1]
                                 for name in ("kind", "text"))
         self.counts = np.zeros((len(RELATIONS), len(CLASSES), len(edits)), np.float32)
+        self.mix = np.ones(len(CLASSES), np.float32)  # outcomes of the whole search, and one of each before it
+        self.before, self.best = before, np.zeros((2, len(PLACES), len(edits)), np.float32)
+        facts = Facts(np.zeros((len(edits), 0), int), 0) if facts is None or before is None else facts
+        self.values, self.failing, self.told = facts.values, facts.failing, np.zeros(facts.values.shape, np.int8)
+        bad = np.array([outcome != "passed" for outcome in before.outcomes], bool) if before else np.zeros(0, bool)
+        passing = facts.values.shape[1] - facts.failing
+        self.tests = np.concatenate([np.flatnonzero(bad)[:facts.failing], np.flatnonzero(~bad)[:passing]])
+        if len(self.tests) != facts.values.shape[1]:
+            raise ValueError(f"facts: of {facts.failing} failing and {passing} passing tests; the run shows "
+                             f"{bad.sum()} and {(~bad).sum()}")
 
     def related(self, tried: int) -> np.ndarray:
         """Which candidates stand to the tried one in each relation: (n_relations, n_edits) bool."""
@@ -125,19 +149,48 @@ class State:
         return np.stack([span, nested, same & ~span & ~nested, near, outside & ~near, same & kind & ~span, kind & ~same,
                          (self.text == self.text[tried]) & ~span, span & kind])
 
-    def observe(self, tried: int, outcome: int):
-        self.counts[:, outcome] += self.related(tried)
+    def observe(self, tried: int, outcome: int, after: Seen | None = None):
+        """outcome: index into CLASSES. after: what the tests said, if it is to be told of other edits."""
+        related = self.related(tried)
+        self.counts[:, outcome] += related
+        self.mix[outcome] += 1
+        if after is None or self.before is None:
+            return
+        gains = np.array([after.near - self.before.near, reward(self.before, after)], np.float32)
+        for n, names in enumerate(PLACES):
+            place = related[[RELATIONS.index(name) for name in names]].any(0)
+            self.best[:, n] = np.where(place, np.maximum(self.best[:, n], gains[:, None]), self.best[:, n])
+        for test in np.flatnonzero(self.values[tried] > CRASH):
+            passed = after.outcomes[self.tests[test]] == "passed"
+            self.told[self.values[:, test] == self.values[tried, test], test] = 1 if passed else -1
+
+    def memory(self) -> np.ndarray:
+        """(n_edits, n_memory): what is known of a candidate's own outcome, as others did the same before it."""
+        bad, good = self.told[:, :self.failing], self.told[:, self.failing:]
+        fails, breaks, mends = bad < 0, good < 0, bad > 0
+        return np.stack([fails.any(1), breaks.any(1), mends.sum(1) / max(1, bad.shape[1]),
+                         mends.all(1) & (bad.shape[1] > 0), np.log1p(fails.sum(1) + breaks.sum(1)),
+                         (good > 0).sum(1) / max(1, good.shape[1])], 1)
+
+    def surprise(self) -> np.ndarray:
+        """(n_relations, n_classes, n_edits): counts beyond what the search's mix of outcomes would give, in deviations.
+
+        Zero on average if outcomes say nothing of place and kind, however many were seen.
+        """
+        each = self.counts.sum(1, keepdims=True)
+        return (self.counts - each * (self.mix / self.mix.sum())[:, None]) / np.sqrt(each + DOUBT)
 
     def features(self) -> np.ndarray:
-        """(n_edits, n_relations * n_classes)."""
-        return np.log1p(self.counts).reshape(-1, self.counts.shape[2]).T
+        """(n_edits, WIDTH): surprise, memory, best."""
+        n = self.counts.shape[2]
+        return np.concatenate([self.surprise().reshape(-1, n).T, self.memory(), self.best.reshape(-1, n).T], 1)
 
 
 @dataclass(frozen=True)
 class Feedback:
     """log p(candidate) = trust * prior + gate * features @ weights, up to a constant."""
 
-    weights: np.ndarray  # (n_relations * n_classes,)
+    weights: np.ndarray  # (WIDTH,)
     gate: float = 1.0
     trust: float = 1.0
 
@@ -153,9 +206,8 @@ class Feedback:
     def load(cls, path: Path) -> "Feedback":
         """Raises ValueError: weights of other relations or classes."""
         found = load_file(path)
-        if found["weights"].shape != (len(RELATIONS) * len(CLASSES),):
-            raise ValueError(f"{path}: weights have shape {found['weights'].shape}; expected "
-                             f"({len(RELATIONS) * len(CLASSES)},)")
+        if found["weights"].shape != (WIDTH,):
+            raise ValueError(f"{path}: weights have shape {found['weights'].shape}; expected ({WIDTH},)")
         return cls(found["weights"], *map(float, found["scalars"]))
 
 

@@ -21,18 +21,16 @@ class Node:
     """`path`: the edits that led here from the given program; `step`: the execution that did, -1 for none."""
 
     def __init__(self, code: str, seen: Seen, evidence: Evidence, prior, language: str, path: tuple[Edit, ...] = (),
-                 step: int = -1, edits: list[Edit] | None = None, within: tuple[int, int] | None = None,
-                 probe: Callable[[str, list[Edit], Evidence], Facts] | None = None):
-        self.code, self.seen, self.path, self.step, self.within = code, seen, path, step, within
+                 step: int = -1, edits: list[Edit] | None = None, within: tuple[int, int] | None = None):
+        self.code, self.seen, self.evidence = code, seen, evidence
+        self.path, self.step, self.within = path, step, within
         self.edits = candidates(code, language, within) if edits is None else edits
         n = len(self.edits)
         self.prior = np.asarray(prior.scores(code, self.edits, evidence, language), float) if n else np.zeros(0)
         if self.prior.shape != (n,) or not np.isfinite(self.prior).all():
             raise ValueError(f"prior: scores have shape {self.prior.shape}; expected ({n},) finite numbers")
-        self.facts = probe(code, self.edits, evidence) if probe else None
-        if self.facts:
-            self.prior = self.prior + self.facts.weights(self.prior)
-        self.state = State(code, self.edits)
+        self.facts, self.told = None, []  # of the probe; of each execution here (candidate, class, outcomes)
+        self.state = State(code, self.edits, self.facts, seen)
         self.left = np.ones(n, bool)
         self.gains = np.zeros(n)
         self.scores = self.prior
@@ -40,6 +38,16 @@ class Node:
     @property
     def tried(self) -> int:
         return int((~self.left).sum())
+
+    def ask(self, probe: Callable[[str, list[Edit], Evidence], Facts], feedback: Feedback | None) -> int:
+        """Weigh the candidates by what the probe tells of them, too; how many executions it took."""
+        self.facts = probe(self.code, self.edits, self.evidence)
+        self.prior = self.prior + self.facts.weights(self.prior)
+        self.state = State(self.code, self.edits, self.facts, self.seen)
+        for one in self.told:
+            self.state.observe(*one)
+        self.scores = self.prior if feedback is None else feedback.update(self.prior, self.state)
+        return self.facts.runs
 
     def take(self, tree: bool, noise: np.ndarray) -> int:
         """Index of the next candidate, which is then no longer left; ties fall as `noise` (n_edits,) has it."""
@@ -65,9 +73,10 @@ class Node:
         score = value + C * mass / max(1e-300, mass.sum()) * np.sqrt(1 + total) / (1 + runs)
         return below & (labels == np.argmax(np.where(open_ > 0, score, -np.inf)))
 
-    def learn(self, tried: int, outcome: int, gain: float, feedback: Feedback | None):
-        """Take in what a run showed: its class (index) and reward."""
-        self.state.observe(tried, outcome)
+    def learn(self, tried: int, outcome: int, gain: float, after: Seen, feedback: Feedback | None):
+        """Take in what a run showed: its class (index), reward and outcomes."""
         self.gains[tried] = gain
+        self.told.append((tried, outcome, after))
+        self.state.observe(tried, outcome, after)
         if feedback is not None:
             self.scores = feedback.update(self.prior, self.state)

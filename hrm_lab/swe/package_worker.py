@@ -6,7 +6,9 @@ function that it changes, as a debugger would, and runs the tests that reach it;
 call. What cannot be swapped faithfully is "unswappable" and never judged.
 """
 
+import contextlib
 import gc
+import io
 import json
 import os
 import random
@@ -16,74 +18,17 @@ import sys
 import threading
 import time
 import types
-import unittest
 
 import jail_init  # beside this script
+import observe
+import package_calls
 import package_swap
 import pytest
 from _pytest.runner import runtestprotocol
-from _pytest.unittest import TestCaseFunction
 
 del sys.path[0]  # this folder: the package's own modules must not be shadowed
 PATIENCE = 5.0  # seconds that a test may take in all when it is profiled; the CPU limit comes much earlier
-PLAIN_SETUP = ("_unittest_set", "_xunit_set")
-
-
-class Outcome(unittest.TestResult):
-    """The first error of a unittest case, with its traceback."""
-
-    error = None
-    unfinished = False
-
-    def addError(self, test, err):
-        self.error = self.error or err[1]
-
-    addFailure = addError
-
-    def addSubTest(self, test, subtest, err):
-        if err is not None:
-            self.addError(test, err)
-
-    def addSkip(self, test, reason):
-        self.unfinished = True
-
-    def addExpectedFailure(self, test, err):
-        self.unfinished = True
-
-    addUnexpectedSuccess = addError
-
-
-def direct_call(item):
-    """A function that runs a test without fixtures and returns its exception or None; None if it needs pytest."""
-    names = set(item.fixturenames)
-    if isinstance(item, TestCaseFunction):
-        case, base = item.cls, unittest.TestCase
-        plain = (case.setUpClass.__func__ is base.setUpClass.__func__ and not hasattr(case, "setup_method")
-                 and case.tearDownClass.__func__ is base.tearDownClass.__func__
-                 and not any(hasattr(item.module, name) for name in ("setUpModule", "setup_module"))
-                 and all(name.startswith(PLAIN_SETUP) for name in names))
-
-        def call():
-            result = Outcome()
-            case(item.name)(result)
-            return AssertionError("skipped") if result.unfinished else result.error
-
-        return call if plain else None
-    if type(item) is not pytest.Function:
-        return None
-    values = getattr(getattr(item, "callspec", None), "params", {})
-    if not names <= set(values):
-        return None
-    values = {name: values[name] for name in item._fixtureinfo.argnames}
-
-    def call():
-        test = item.obj if item.cls is None else getattr(item.cls(), item.originalname)
-        try:
-            test(**values)
-        except BaseException as error:
-            return error
-
-    return call
+TRACED = " (traced)"  # after the file's name in a traced candidate's code: no other function bears it
 
 
 class Worker:
@@ -98,9 +43,10 @@ class Worker:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item, call):
+        report = yield  # in it pytest learns what a unittest case raised
         if call.excinfo is not None and self.error is None:
             self.error = call.excinfo.value
-        return (yield)
+        return report
 
     def pytest_runtest_logreport(self, report):  # of a subtest, whose test may pass all the same
         if report.failed and self.error is None:
@@ -113,7 +59,7 @@ class Worker:
             counts[item.nodeid] = counts.get(item.nodeid, 0) + 1
         self.items = {item.nodeid: item for item in session.items
                       if counts[item.nodeid] == 1 and not hasattr(item.obj, "is_hypothesis_test")}
-        self.calls = {name: direct_call(item) for name, item in self.items.items()}
+        self.calls = {name: package_calls.direct_call(item) for name, item in self.items.items()}
         self.live = {}
         for thing in gc.get_objects():
             if type(thing) is types.FunctionType and thing.__code__.co_filename.startswith(self.code):
@@ -155,6 +101,12 @@ class Worker:
             self.error = AssertionError("skipped, or an expected failure")
         return self.error
 
+    def traced(self, name, filename):
+        """(None or the exception of a test, the lines that it runs of the code of that file name)."""
+        errors = []
+        seen = observe.lines_of(lambda: errors.append(self.run_test(name)), filename)
+        return errors[0], seen
+
     # ------------------------------------------------------------ requests
 
     def do_profile(self, seconds):
@@ -192,55 +144,97 @@ class Worker:
         rows, outcome, _ = self.fork(lambda report: [report([n, self.run_test(n) is None]) for n in names], seconds)
         return {"passed": [name for name, passed in rows if passed], "outcome": outcome}
 
-    def do_run(self, file, name, line, source, tests, seconds):
-        """Tests of `source` in place of function `name` of `file`, which starts at `line`."""
-        if missing := [test for test in tests if test not in self.items]:
-            return {"outcome": "no test", "tests": {}, "seconds": 0.0, "output": missing[0]}
+    def do_run(self, file, name, line, source, tests, seconds, trace=False, stop=False):
+        """Tests of `source` in place of function `name` of `file`, which starts at `line`.
+
+        trace: tell its lines, too; stop: at the first test that does not pass.
+        """
         path = os.path.join(self.root, file)
-        if path not in self.originals:
-            self.originals[path] = package_swap.functions(path)
-        original, live = self.originals[path].get(line), self.live.get((file, name, line))
-        if original is None or not live:
-            return {"outcome": "unswappable", "tests": {}, "seconds": 0.0, "output": "no live function at that line"}
+        if refused := self.refused(path, (file, name, line), tests):
+            return refused
 
         def candidate(report):
-            try:
-                tree = package_swap.parse(source)
-            except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-                return report(["unparsed", str(error)])
-            try:
-                arguments = tree.body[0].args if tree.body and hasattr(tree.body[0], "args") else None
-                code = package_swap.compiled(tree, original, path, name, live[0])
-                changed = [package_swap.changed_defaults(arguments, original.args, function) for function in live]
-            except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-                return report(["parses", str(error)])
-            except LookupError as error:
-                return report(["unswappable", str(error)])
-            for function, defaults in zip(live, changed, strict=True):
-                function.__code__ = code
-                for attribute, value in defaults.items():
-                    setattr(function, attribute, value)
-            report(["swapped"])
+            code = self.swap(report, path, (file, name, line), source, TRACED * trace)
             told = False
-            for test in tests:
-                error = self.run_test(test)
+            for test in tests if code else ():
+                error, seen = self.traced(test, path + TRACED) if trace else (self.run_test(test), ())
+                original = self.originals[path][line]
                 report([test, "passed" if error is None else
-                        "failed" if isinstance(error, (AssertionError, pytest.fail.Exception)) else "error"])
+                        "failed" if isinstance(error, (AssertionError, pytest.fail.Exception)) else "error",
+                        package_calls.said(error), sorted(number - original.lineno + 1 for number in seen)])
                 if error is not None and not told:
                     told = True
                     report(["why", package_swap.describe(
                         error, test, self.root, path, original, source, code)])
+                if error is not None and stop:
+                    break
 
         rows, outcome, spent = self.fork(candidate, seconds)
-        answer = {"outcome": outcome, "tests": {}, "seconds": spent, "output": ""}
+        answer = {"outcome": outcome, "tests": {}, "messages": {}, "lines": {}, "seconds": spent, "output": ""}
         for row in rows:
             if row[0] in ("unparsed", "parses", "unswappable"):
                 answer |= {"outcome": row[0], "output": row[1]}
             elif row[0] == "why":
                 answer["output"] = row[1]
             elif row[0] != "swapped":
-                answer["tests"][row[0]] = row[1]
+                answer["tests"][row[0]], message, answer["lines"][row[0]] = row[1:]
+                answer["messages"] |= {row[0]: message} if message else {}
         return answer
+
+    def do_probe(self, file, name, line, source, prelude, tests, seconds):
+        """What `source`, instrumented by probe.py, prints after the tests; prelude: the text of probe_run.py."""
+        path, printed = os.path.join(self.root, file), io.StringIO()
+
+        def instrumented(report):
+            inside = {}  # names of its own: the package may have such names, too
+            exec(compile(prelude, "probe_run.py", "exec"), inside)
+            if self.swap(report, path, (file, name, line), source):
+                self.live[file, name, line][0].__globals__["__probe__"] = inside["__probe__"]
+                for test in tests:
+                    inside["__probe_next__"]()
+                    self.run_test(test)
+                with contextlib.redirect_stdout(printed):
+                    inside["__probe_report__"]()
+                report(["printed", printed.getvalue()])
+
+        refused = self.refused(path, (file, name, line), tests)
+        rows = [] if refused else self.fork(instrumented, seconds)[0]
+        return {"output": next((row[1] for row in rows if row[0] == "printed"), "")}
+
+    def refused(self, path, key, tests):
+        """The answer where a function or a test is not there, or None; notes the function's syntax tree."""
+        if missing := [test for test in tests if test not in self.items]:
+            return {"outcome": "no test", "tests": {}, "seconds": 0.0, "output": missing[0]}
+        if path not in self.originals:
+            self.originals[path] = package_swap.functions(path)
+        if key[2] not in self.originals[path] or not self.live.get(key):
+            return {"outcome": "unswappable", "tests": {}, "seconds": 0.0, "output": "no live function at that line"}
+        return None
+
+    def swap(self, report, path, key, source, mark=""):
+        """Put `source` in the place of a function, in the child: its code, or None where that cannot be.
+
+        mark: what the code's file name ends with.
+        """
+        original, live, failed = self.originals[path][key[2]], self.live[key], "unparsed"
+        try:
+            tree = package_swap.parse(source)
+            failed = "parses"
+            arguments = tree.body[0].args if tree.body and hasattr(tree.body[0], "args") else None
+            code = package_swap.compiled(tree, original, path + mark, key[1], live[0])
+            changed = [package_swap.changed_defaults(arguments, original.args, function) for function in live]
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            report([failed, str(error)])
+            return None
+        except LookupError as error:
+            report(["unswappable", str(error)])
+            return None
+        for function, defaults in zip(live, changed, strict=True):
+            function.__code__ = code
+            for attribute, value in defaults.items():
+                setattr(function, attribute, value)
+        report(["swapped"])
+        return code
 
     # ------------------------------------------------------------ the fork
 

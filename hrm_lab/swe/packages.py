@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,8 @@ from hrm_lab.swe.sandbox import Result, tier
 HERE = Path(__file__).parent
 SLOW = 0.1  # CPU seconds: a test that takes longer judges no candidate
 MAX_CALLS, FEW = 100_000, 5  # that the tests of one candidate may make by a clean run; tests that may make more
+PROBE_SECONDS = 3.0  # of CPU
+PRELUDE = HERE / "probe_run.py"
 PYTEST = ("-c", os.devnull, "-p", "no:cacheprovider", "-W", "ignore", "--continue-on-collection-errors")
 ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONNOUSERSITE": "1"}
 
@@ -169,37 +172,52 @@ class PackageServer:
         key = (function.file, function.name, function.line)
         return key in live and key not in imported and key in self.profile.reaching
 
-    def run(self, file: str, function: str, source: str, tests: list[str] | None = None) -> Result:
+    def run(self, file: str, function: str, source: str, tests: list[str] | None = None, *,
+            seconds: float | None = None, trace: bool = False, stop: bool = False) -> Result:
         """Judge `source` as the text of `function` in `file`; tests: pytest node ids, default those that reach it.
 
-        Raises `PackageError`: no such function or test.
+        seconds: of CPU at most, by default ten times what the tests take. trace: tell which lines of `source` (1 is its
+        `def`) each test runs, for ten times the CPU time. stop: at the first test that does not pass; the rest are
+        "not run". Raises `PackageError`: no such function or test.
         """
-        target = self.functions.get((file, function))
-        if target is None:
-            raise PackageError(f"{self.package.name}: no single function {function!r} in {file}; expected one")
+        target = self._function(file, function)
         if (target.file, target.name, target.line) in self._fixed[0]:
             return Result("parses", "unswappable", {}, 0.0, "it runs while the package is imported", self.jail)
         tests = self.tests_of(target) if tests is None else tests
         known = self._profile.seconds if self._profile else {}
-        seconds = self.limits.cpu_seconds + 10 * sum(known.get(test, SLOW) for test in tests)
+        if seconds is None:
+            seconds = self.limits.cpu_seconds + 10 * sum(known.get(test, SLOW) for test in tests)
         answer = self._ask(do="run", file=file, name=function, line=target.line, source=source, tests=tests,
-                           seconds=seconds)
+                           seconds=seconds * (10 if trace else 1), trace=trace, stop=stop)
         if answer["outcome"] == "no test":
             raise PackageError(f"{self.package.name}: no test {answer['output']!r} in the suite")
-        return _judged(answer, tests, self.limits, self.jail)
+        return _judged(answer, tests, self.limits, self.jail, "not run" if stop else "error")
+
+    def probe(self, file: str, function: str, source: str, tests: Iterable[str]) -> str:
+        """What `source`, a function that probe.py instrumented, prints after the tests; "" if it cannot be run."""
+        target = self._function(file, function)
+        return self._ask(do="probe", file=file, name=function, line=target.line, source=source, tests=list(tests),
+                         prelude=PRELUDE.read_text(encoding="utf-8"), seconds=PROBE_SECONDS)["output"]
+
+    def _function(self, file: str, name: str) -> Function:
+        if (found := self.functions.get((file, name))) is None:
+            raise PackageError(f"{self.package.name}: no single function {name!r} in {file}; expected one")
+        return found
 
 
-def _judged(answer: dict, tests: list[str], limits: Limits, kind: str) -> Result:
-    """An answer of the worker in the words of the sandbox."""
+def _judged(answer: dict, tests: list[str], limits: Limits, kind: str, left: str = "error") -> Result:
+    """An answer of the worker in the words of the sandbox. left: what a test has that a run to its end did not run."""
     outcome, named, output = answer["outcome"], answer["tests"], answer["output"][:limits.output_bytes]
     if outcome in ("unparsed", "parses", "unswappable"):
         return Result("unparsed" if outcome == "unparsed" else "parses",
                       "unswappable" if outcome == "unswappable" else "failed",
                       dict.fromkeys(tests, "error"), answer["seconds"], output, kind)
-    named = {test: named.get(test, "error" if outcome == "done" else outcome) for test in tests}
+    named = {test: named.get(test, left if outcome == "done" else outcome) for test in tests}
     if outcome == "done":
         outcome = "passed" if set(named.values()) == {"passed"} else "failed"
-    return Result(tier(named.values()), outcome, named, answer["seconds"], output, kind)
+    return Result(tier(named.values()), outcome, named, answer["seconds"], output, kind,
+                  messages=answer.get("messages", {}),
+                  lines={test: tuple(lines) for test, lines in answer.get("lines", {}).items() if lines})
 
 
 def _task(package: Package, root: Path) -> dict:
@@ -211,7 +229,8 @@ def _task(package: Package, root: Path) -> dict:
 
 
 def _start(package: Package, root: Path, script: str, hash_seed: int, limits: Limits | None):
-    scripts = [HERE / name for name in ("package_worker.py", "package_swap.py", "package_fresh.py", "jail_init.py")]
+    scripts = [HERE / name for name in ("package_worker.py", "package_swap.py", "package_calls.py", "package_fresh.py",
+                                        "jail_init.py", "observe.py")]
     return jail.start([sys.executable, "-s", "-B", str(HERE / script)], cwd=root, limits=limits, server=limits is None,
                       readable=[root, *scripts], env=ENVIRONMENT | {"PYTHONHASHSEED": str(hash_seed)},
                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

@@ -2,32 +2,40 @@
 
     python -m hrm_lab.swe.policy_data --out data/built/policy --n 3000 --cache data/cache
 
-Functions come from the training packages and the standard library (split "train"), or from the validation packages
-("valid"). No test is run, so what tests would say is simulated, and often withheld: some blocks without the bug are
-called innocent, the rest suspect. Unusual: of thousands of rival edits a sample is stored, with the logarithm of how
-many each stands for, so that a softmax over the sample estimates the one over all (Bengio and Senecal 2008).
+Functions come from the training packages, larger packages that are only read, and the standard library (split "train"),
+or from the validation packages ("valid"); those of another language (`--language`, `--corpus`) from a file of
+corpus.py. No test is run, so what tests would say is simulated, and often withheld (always in other languages, where
+nothing measures coverage): some blocks without the bug are called innocent, the rest suspect. Unusual: of thousands of
+rival edits a sample is stored, with the logarithm of how many each stands for, so that a softmax over the sample
+estimates the one over all (Bengio and Senecal 2008).
 """
 
 import argparse
 import ast
 import io
 import random
+import re
 import sysconfig
+import tarfile
 import time
+import warnings
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
+from zlib import crc32
 
 import numpy as np
 
 from hrm_lab.files import write_atomic
-from hrm_lab.sources import LISTING
+from hrm_lab.sources import LISTING, fetch
+from hrm_lab.swe import corpus
 from hrm_lab.swe.drawing import enumerable, fits
 from hrm_lab.swe.edits import Edit, parses, proposals, sites
+from hrm_lab.swe.evidence import Evidence
 from hrm_lab.swe.features import features
 from hrm_lab.swe.inject import inject
-from hrm_lab.swe.languages import lex
+from hrm_lab.swe.languages import LANGUAGES, lex, root, valid
 from hrm_lab.swe.package_table import PACKAGES, Function, checkout, functions
 from hrm_lab.swe.reading import Reading
 from hrm_lab.swe.scope import program
@@ -36,6 +44,15 @@ RIVALS = 159
 SITES = 0.35
 LINES = (4, 28)
 TOKENS = (20, 120)  # the size of program that is repaired most; the rest takes long to enumerate
+LARGER = ("sympy", "networkx", "mpmath", "nltk", "sqlalchemy", "django", "werkzeug", "rich", "twisted",
+          "more-itertools", "statsmodels")  # read as archives, never unpacked
+ELSEWHERE = re.compile(r"(?i)(^|[/_])(tests?|docs?|examples?)[/_.]")  # paths of no code of the package's own
+CORPUS_TOKENS = (20, 220)  # of other languages, which write types and braces
+PER_PACKAGE = 1200  # functions of a corpus that one package gives
+HELD_OUT = frozenset({  # packages of a corpus that are split "valid"
+    "XStatic-Graphlib", "XStatic-js-yaml", "dukpy", "jep", "pydoop", "kiwisolver", "contourpy", "jiter",
+    "python-calamine", "safetensors", "gojsonnet"})
+COMPUTES = frozenset({"for", "while", "if", "binary", "augassign", "subscript"})  # roles
 FIELDS = ("tokens", "span", "kind", "added", "pointer", "wide", "weight")
 LIBRARY = """
     _pydecimal abc argparse ast base64 bdb bisect calendar cmd codeop collections/__init__ colorsys configparser copy
@@ -49,35 +66,72 @@ LIBRARY = """
 
 
 def library(names: list[str] = LIBRARY) -> list[str]:
-    """Texts of the functions of the standard library of this Python, dedented."""
+    """Texts of the functions of the standard library of this Python, dedented; a fifth of it is for validation."""
     found = []
     for name in names:
+        if crc32(Path(name).name.encode()) % 5 == 0:  # as in feedback_data.modules
+            continue
         path = Path(sysconfig.get_path("stdlib")) / f"{name}.py"
         if not path.exists():  # removed from later Pythons
             continue
-        text = path.read_bytes().decode()
-        lines = text.split("\n")
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef):
-                body = "\n".join(lines[node.lineno - 1:node.end_lineno])
-                function = Function(name, node.name, node.lineno, 0, 0, body)
-                if fits(function):
-                    found.append(enumerable(body))
+        found += cut(path.read_bytes().decode())
     return found
 
 
-def pool(split: str, cache: Path) -> list[str]:
-    """Functions of a split's packages, and for "train" those of the standard library; each text once."""
-    found = library() if split == "train" else []
-    for package in PACKAGES.values():
+def cut(text: str) -> list[str]:
+    """The functions of a module, dedented; none if it does not parse."""
+    lines, found = text.split("\n"), []
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            nodes = list(ast.walk(ast.parse(text)))
+    except SyntaxError:
+        return []
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef):
+            body = "\n".join(lines[node.lineno - 1:node.end_lineno])
+            if fits(Function("", node.name, node.lineno, 0, 0, body)):
+                found.append(enumerable(body))
+    return found
+
+
+def archived(name: str, cache: Path) -> list[str]:
+    """Functions of a package's sdist, its tests left out."""
+    found = []
+    with tarfile.open(fetch(name, cache)) as archive:
+        for member in archive:
+            if member.isfile() and member.name.endswith(".py") and not ELSEWHERE.search(member.name):
+                found += cut(archive.extractfile(member).read().decode("utf-8", "replace"))
+    return found
+
+
+def pool(split: str, cache: Path, packages: Iterable[str] = tuple(PACKAGES), larger: Iterable[str] = ()) -> list[str]:
+    """Functions of those packages that are of a split, and for "train" of the standard library and of larger packages;
+    each text once."""
+    found = library() + [text for name in larger for text in archived(name, cache)] if split == "train" else []
+    for package in map(PACKAGES.get, packages):
         if package.split == split:
             found += [enumerable(f.text) for f in functions(package, checkout(package.name, cache)) if fits(f)]
     return [text for text in dict.fromkeys(found) if LINES[0] <= text.count("\n") + 1 <= LINES[1]
             and TOKENS[0] <= len(lex(text, "python")) <= TOKENS[1]]
 
 
-def interest(text: str) -> float:
+def corpus_pool(split: str, path: Path, language: str) -> list[str]:
+    """Functions of one language from a file of corpus.py that stand alone; its packages `HELD_OUT` are "valid"."""
+    found, taken = [], Counter()
+    for snippet in corpus.read(path):
+        text = enumerable(snippet.text)
+        if (snippet.language == language and (snippet.package in HELD_OUT) == (split == "valid")
+                and taken[snippet.package] < PER_PACKAGE and LINES[0] <= text.count("\n") + 1 <= LINES[1]
+                and CORPUS_TOKENS[0] <= len(lex(text, language)) <= CORPUS_TOKENS[1] and valid(text, language)):
+            taken[snippet.package] += 1
+            found.append(text)
+    return found
+
+
+def interest(text: str, language: str = "python") -> float:
     """Chance that a drawn function is taken: loops, sums and comparisons are where a repair is hard to guess."""
+    if language != "python":
+        return min(6, sum(node.role in COMPUTES for node in root(text, language).walk())) / 6
     nodes = Counter(type(node) for node in ast.walk(ast.parse(text)))
     count = sum(nodes[kind] for kind in (ast.For, ast.While, ast.If, ast.BinOp, ast.Compare, ast.Subscript))
     return min(6, count) / 6 * (0.4 if "self" in text else 1.0)
@@ -105,7 +159,7 @@ def simulated(code: str, line: int, rng: random.Random):
                 n += 1
         if rng.random() < 0.1:  # tests mislead
             levels[line] = 0.7
-    return SimpleNamespace(suspicion=levels, messages={})
+    return Evidence(suspicion=levels)
 
 
 @dataclass(frozen=True)
@@ -153,29 +207,31 @@ def proposed(code: str, reading: Reading, repair: Edit, rng: random.Random, lang
     return found
 
 
-def drawn(text: str, rng: random.Random) -> tuple[str, list[Edit]] | None:
+def drawn(text: str, rng: random.Random, language: str = "python") -> tuple[str, list[Edit]] | None:
     """(program with a bug, its candidates, the repair first), or None if no bug could be made."""
-    bug = inject(text, rng)
+    bug = inject(text, rng, language)
     if bug is None:
         return None
-    edits = proposed(bug.code, Reading(bug.code), bug.repair, rng)
+    edits = proposed(bug.code, Reading(bug.code, language), bug.repair, rng, language)
     return (bug.code, edits) if len(edits) >= 20 else None
 
 
-def generate(texts: list[str], n: int, seed: int, seconds: float = 1e9, rivals: int = RIVALS):
+def generate(texts: list[str], n: int, seed: int, seconds: float = 1e9, rivals: int = RIVALS,
+             language: str = "python"):
     """Up to n examples from functions drawn by `interest`, for at most `seconds`."""
     rng, until, made = random.Random(seed), time.monotonic() + seconds, 0
     while made < n and time.monotonic() < until:
         text = rng.choice(texts)
-        if rng.random() > interest(text):
+        if rng.random() > interest(text, language):
             continue
         other = rng.choice(texts)
         if rng.random() < 0.15 and len(text) + len(other) < 1200:
             text = "\n\n\n".join(rng.sample([text, other], 2))
-        if found := drawn(text, rng):
+        if found := drawn(text, rng, language):
             code, edits = found
-            evidence = simulated(code, code.count("\n", 0, edits[0].start) + 1, rng)
-            yield example(code, edits, evidence, rng, rivals=rivals)
+            line = code.count("\n", 0, edits[0].start) + 1
+            evidence = simulated(code, line, rng) if language == "python" else None
+            yield example(code, edits, evidence, rng, language, rivals)
             made += 1
 
 
@@ -209,11 +265,18 @@ def main(arguments: list[str] | None = None):
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rivals", type=int, default=RIVALS, help="rival edits kept of each example")
+    parser.add_argument("--larger", nargs="*", default=[], choices=LARGER, help="larger packages to draw from, too")
     parser.add_argument("--cache", default=str(LISTING.parent / "cache"), help="where sdists are fetched and unpacked")
+    parser.add_argument("--language", default="python", choices=list(LANGUAGES))
+    parser.add_argument("--corpus", type=Path, help="file of corpus.py: functions of a language other than Python")
     given = parser.parse_args(arguments)
-    texts, started = pool(given.split, Path(given.cache)), time.monotonic()
+    if (given.language == "python") != (given.corpus is None):
+        parser.error(f"--language {given.language}: a corpus is for other languages than Python, and they need one")
+    started = time.monotonic()
+    texts = (corpus_pool(given.split, given.corpus, given.language) if given.corpus
+             else pool(given.split, Path(given.cache), larger=given.larger))
     print(f"{len(texts)} functions", flush=True)
-    found = list(generate(texts, given.n, given.seed, given.seconds, given.rivals))
+    found = list(generate(texts, given.n, given.seed, given.seconds, given.rivals, given.language))
     save(Path(given.out) / f"{given.split}-{given.seed}.npz", found)
     print(f"{len(found)} examples in {time.monotonic() - started:.0f} s")
 

@@ -38,11 +38,11 @@ class PolicyTraining:
     """One run. `seconds`: of wall time; `every`: steps from one evaluation to the next."""
 
     batch: int = 16
-    rate: float = 0.01  # Muon's; the rest learns at a twentieth
+    rate: float = 0.005  # Muon's; the rest learns at a twentieth
     weight_decay: float = 0.05
     warmup: int = 20
-    every: int = 40
-    ema: float = 0.98
+    every: int = 100
+    ema: float = 0.99
     seconds: float = 300.0
     steps: int = 100_000
     halt_weight: float = 0.1
@@ -112,7 +112,7 @@ def train(config: PolicyConfig, c: PolicyTraining, data: list[Example], valid: l
     if not data or not valid:
         raise ValueError(f"examples: got {len(data)} to train on and {len(valid)} to validate, expected some of each")
     place = runs.pick_device(device)
-    dtype = torch.bfloat16 if place.type == "cuda" and runs.fast_in_bf16(place) else torch.float32
+    dtype = torch.bfloat16 if runs.fast_in_bf16(place) else torch.float32
     torch.manual_seed(c.seed)
     rng, clock = np.random.default_rng(c.seed), runs.Clock()
     policy = Policy(config).to(place)
@@ -123,6 +123,7 @@ def train(config: PolicyConfig, c: PolicyTraining, data: list[Example], valid: l
     optimisers = optim.build("muon", policy, c.rate, c.weight_decay, (0.9, 0.95), 0.0)
     rates = [[group["lr"] for group in o.param_groups] for o in optimisers]
     out.mkdir(parents=True, exist_ok=True)
+    runs.rewind_metrics(out, 0)  # of an earlier run
     write_json(out / "run.json", {"policy": asdict(config), "training": asdict(c), "examples": len(data),
                                   "parameters": count_parameters(policy), **runs.facts(place)})
     best, waited, factor, step, order = float("inf"), 0, 1.0, 0, []

@@ -1,10 +1,11 @@
-"""Which edits of an expression can matter: all of them are evaluated beside the original in one run of the tests.
+"""Which edits can matter: what they would do is evaluated beside the original in one run of the tests.
 
 An expression that gives the original's value each time in a failing test leaves that test failing; one that raises
-where it first differs breaks it; of those that give the same values one need be tried. Such edits are put back, not
-dropped. Only expressions without effects take part. This is state infection from mutation analysis (Just, Ernst and
-Fraser 2014, doi 10.1145/2610384.2610388) turned to repair. Unusual: hundreds of candidates are ruled out by one run
-of the program as it is. It is no execution of a candidate; it costs the CPU time of some tens of them.
+where it first differs breaks it; of those that give the same values one need be tried. Where an expression is what a
+test got, the test's own comparison judges the candidates. Such edits are put back or forward, not dropped. Only what
+has no effect is evaluated; of statements, what they would change (effects.py). This is state infection from mutation
+analysis (Just, Ernst and Fraser 2014, doi 10.1145/2610384.2610388) turned to repair. Unusual: hundreds of candidates
+are judged by one run of the tests, which counts as one execution; it costs the CPU time of some tens of them.
 """
 
 import ast
@@ -16,29 +17,42 @@ from pathlib import Path
 import numpy as np
 
 from .edits import Edit
+from .effects import Points
 from .evidence import Evidence, line_starts
 from .jail import Limits
 from .sandbox import Server
 from .split import Suite, suite
+from .symptoms import COMPARED
 
-DEAD = -6.0  # log-weight of an edit that leaves a failing test as it is or breaks it
-TWIN = -1.5  # of all but the first of those that give the same values
-PURE = frozenset("abs all any bool chr dict divmod enumerate float frozenset int isinstance len list max min ord pow "
-                 "range repr reversed round set sorted str sum tuple type zip".split())
-METHODS = frozenset("capitalize copy count endswith find get index isalnum isalpha isdigit islower isnumeric isspace "
-                    "isupper items join keys lower lstrip replace rfind rstrip split splitlines startswith strip "
-                    "swapcase title union upper values zfill sqrt floor ceil log gcd".split())
+WEIGHTS = {  # log-weight of what the probe tells of an edit, fitted by feedback_train to injected bugs
+    "known": -1.5, "a failing test is the same": -3.4, "a failing test raises": -1.5, "a passing test raises": -1.4,
+    "a passing test gets something else": -3.4, "share of passing tests changed": -1.5,
+    "no passing test is changed": 1.3, "a passing test is changed": -0.1,
+    "all failing tests are changed": 3.3, "all failing tests get what they want": 4.0}
+TWIN = -6.0  # of all but the first of those that give the same values in all tests: they would do the same
+# what an edit does in a test: as before; raises; the test gets what it did not want, or what it did; from CLASS on, a
+# class of those that do the same
+UNKNOWN, SAME, CRASH, WRONG, RIGHT, CLASS = -1, 0, 1, 2, 3, 4
+PASSING = 12  # passing tests that are probed at most
+PURE = frozenset("abs all any bool chr dict divmod enumerate filter float frozenset int isinstance len list max min "
+                 "ord pow range repr reversed round set sorted str sum tuple type zip".split())
+METHODS = frozenset("capitalize center copy count difference endswith find format get index intersection isalnum "
+                    "isalpha isdigit islower isnumeric isspace isupper items join keys ljust lower lstrip partition "
+                    "replace rfind rjust rstrip split splitlines startswith strip swapcase title union upper values "
+                    "zfill sqrt floor ceil log gcd".split())
 ITERATORS = frozenset("iter map zip filter enumerate reversed".split())
-NEVER = (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await, ast.Lambda, ast.Starred,
-         ast.Pow, ast.LShift)  # of two large numbers they outlast everything else
-LIMITS = Limits(cpu_seconds=3.0, output_bytes=400_000)
+NEVER = (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await, ast.Starred)
+LARGE = (ast.Pow, ast.LShift)  # of two large numbers they outlast everything else
+SMALL = 4  # the largest exponent that may be written
+LIMITS = Limits(cpu_seconds=4.0, output_bytes=1_000_000)
 PRELUDE = Path(__file__).with_name("probe_run.py")
 
 
 def pure(node: ast.AST) -> bool:
     """Whether evaluating an expression twice has no effect, as far as names tell."""
     for one in ast.walk(node):
-        if isinstance(one, NEVER):
+        if isinstance(one, NEVER) or isinstance(one, ast.BinOp) and isinstance(one.op, LARGE) and not (
+                isinstance(one.right, ast.Constant) and isinstance(one.right.value, int) and one.right.value <= SMALL):
             return False
         if isinstance(one, ast.Call):
             name = one.func
@@ -54,7 +68,7 @@ class Sites:
     def __init__(self, code: str):
         self.code, self.starts, self.tree = code, line_starts(code), ast.parse(code)
         self.ascii = code.isascii()
-        self.found = []  # (start, end, node, whether only its truth counts, depth)
+        self.found = []  # (start, end, node, how its value is used: "truth", "return" or "value", depth)
         self._visit(self.tree, False, 0)
         self.iterators = any(isinstance(node, ast.Yield | ast.YieldFrom) or isinstance(node, ast.Assign) and (
             isinstance(node.value, ast.GeneratorExp) or isinstance(node.value, ast.Call)
@@ -72,8 +86,9 @@ class Sites:
                 stands = isinstance(node, ast.stmt) and name in ("value", "test", "iter") or name in ("args", "slice") \
                     and isinstance(node, ast.Call | ast.Subscript)
                 if inside and stands and isinstance(child, ast.expr) and not isinstance(child, ast.Slice | ast.Starred):
+                    use = "truth" if name == "test" else "return" if isinstance(node, ast.Return) else "value"
                     self.found.append((self.offset(child.lineno, child.col_offset), self.offset(
-                        child.end_lineno, child.end_col_offset), child, name == "test", depth))
+                        child.end_lineno, child.end_col_offset), child, use, depth))
                 if isinstance(node, ast.FunctionDef) and name != "body":
                     continue
                 self._visit(child, isinstance(node, ast.FunctionDef) or inside and not isinstance(node, ast.ClassDef),
@@ -97,19 +112,28 @@ class Sites:
 
 
 class _Put(ast.NodeTransformer):
-    """Replaces the sites, innermost first, by calls that evaluate their candidates, too."""
+    """Replaces sites, innermost first, by calls that evaluate their candidates, too; puts others beside statements."""
 
-    def __init__(self, calls: dict[int, tuple[int, list[ast.expr], bool]]):
-        self.calls = calls
+    def __init__(self, calls: dict, points: dict):
+        self.calls, self.points = calls, points
 
     def generic_visit(self, node):
         known = self.calls.get(id(node))
-        if known is None:
-            return super().generic_visit(node)
-        site, made, truth = known
-        return ast.Call(ast.Name("__probe__", ast.Load()), [
-            ast.Constant(site), ast.Constant(truth), _function(node),
-            ast.Tuple([_function(one) for one in made], ast.Load())], [])
+        if known is not None:
+            site, made, use = known
+            return _call(site, made, use, node)
+        new = super().generic_visit(node)
+        if not isinstance(node, ast.stmt):
+            return new
+        early, late = ([ast.Expr(_call(*self.points[id(node), side], "value", ast.Constant("")))]
+                       if (id(node), side) in self.points else [] for side in (False, True))
+        return [*early, new, *late] if early or late else new
+
+
+def _call(site: int, made: list[ast.expr], use: str, original: ast.expr) -> ast.Call:
+    return ast.Call(ast.Name("__probe__", ast.Load()), [
+        ast.Constant(site), ast.Constant(use), _function(original),
+        ast.Tuple([_function(one) for one in made], ast.Load())], [])
 
 
 def _function(body: ast.expr) -> ast.Lambda:
@@ -122,9 +146,15 @@ def instrument(code: str, edits: list[Edit]) -> tuple[str, dict[int, list[int]]]
     if sites.iterators or not sites.ascii:
         return "", {}
     of: dict[int, list[tuple[int, ast.expr]]] = {}
+    beside: dict[tuple[int, bool], tuple[int, list[tuple[int, ast.expr]]]] = {}
+    points = Points(code, sites.tree, sites.starts, pure)
     for n, edit in enumerate(edits):
         if (known := sites.of(edit)) is not None:
             of.setdefault(known[0], []).append((n, known[1]))
+        elif (known := points.of(edit)) is not None:
+            node, late, told = known
+            place = beside.setdefault((id(node), late), (len(sites.found) + len(beside), []))
+            place[1].append((n, told))
     # a site inside another one would be evaluated by that one's candidates, too: its edits go without
     spans = sorted(of, key=lambda i: sites.found[i][4])
     kept: list[int] = []
@@ -133,57 +163,131 @@ def instrument(code: str, edits: list[Edit]) -> tuple[str, dict[int, list[int]]]
         if not any(sites.found[j][0] <= start and end <= sites.found[j][1] for j in kept):
             kept.append(i)
     calls = {id(sites.found[i][2]): (i, [new for _, new in of[i]], sites.found[i][3]) for i in kept}
-    tree = ast.fix_missing_locations(_Put(calls).visit(sites.tree))
+    put = _Put(calls, {key: (i, [new for _, new in those]) for key, (i, those) in beside.items()})
+    tree = put.visit(sites.tree)
     future = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
     tree.body = [node for node in tree.body if node not in future]
     text = "\n".join([*map(ast.unparse, future), PRELUDE.read_text(encoding="utf-8"), ast.unparse(tree)])
-    return text, {i: [n for n, _ in of[i]] for i in kept}
+    return text, {i: [n for n, _ in those] for i, those in [*((i, of[i]) for i in kept), *beside.values()]}
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Of each edit (n_edits,): `dead`, it cannot mend a failing test; `twin`, group of the same values, or -1."""
+    """What each edit changes in each test, of what runs before the edit takes effect.
 
-    dead: np.ndarray
-    twin: np.ndarray
+    `values` (n_edits, n_tests) int: UNKNOWN, SAME, CRASH, WRONG, RIGHT, or else the class of those edits at one place
+    that give the same values in that test. The columns: the `failing` tests in their order, then passing ones in
+    theirs. `runs`: of the tests that this took.
+    """
+
+    values: np.ndarray
+    failing: int
+    runs: int = 0
+
+    @property
+    def dead(self) -> np.ndarray:
+        """(n_edits,) bool: it leaves a failing test failing, or makes a passing one fail."""
+        bad, good = self.values[:, :self.failing], self.values[:, self.failing:]
+        return ((bad == SAME) | (bad == CRASH) | (bad == WRONG)).any(1) | (good == WRONG).any(1)
+
+    @property
+    def twin(self) -> np.ndarray:
+        """(n_edits,) number of the group that does the same in all tests, or -1."""
+        known = (self.values >= 0).all(1) & (self.values.shape[1] > 0)
+        groups = np.unique(self.values, axis=0, return_inverse=True)[1].ravel()
+        return np.where(known, groups, -1)
+
+    def features(self) -> np.ndarray:
+        """(n_edits, n_weights), in the order of WEIGHTS."""
+        bad, good = self.values[:, :self.failing], self.values[:, self.failing:]
+        told, changed, same = good > UNKNOWN, good >= CLASS, ((bad == SAME) | (bad == WRONG)).any(1)
+        return np.stack([
+            (self.values > UNKNOWN).any(1), same, (bad == CRASH).any(1) & ~same, (good == CRASH).any(1),
+            (good == WRONG).any(1), changed.sum(1) / np.maximum(1, told.sum(1)),
+            told.any(1) & ((good == SAME) | (good == RIGHT)).all(1), changed.any(1),
+            told.all(1) & (bad > WRONG).all(1) & (bad.shape[1] > 0), (bad == RIGHT).all(1) & (bad.shape[1] > 0)],
+            1).astype(float)
 
     def weights(self, scores: np.ndarray) -> np.ndarray:
-        """Log-weights (n_edits,): DEAD; TWIN for all of a group but the first by `scores` (n_edits,); or 0."""
-        weights = np.where(self.dead, DEAD, np.where(self.twin >= 0, TWIN, 0.0))
-        best: dict[int, int] = {}
-        for n in np.flatnonzero((self.twin >= 0) & ~self.dead):
-            other = best.setdefault(int(self.twin[n]), int(n))
-            if scores[n] > scores[other]:
-                best[int(self.twin[n])] = int(n)
-        weights[list(best.values())] = 0
+        """Log-weights (n_edits,): WEIGHTS, and TWIN for all of a group but the first by `scores` (n_edits,)."""
+        weights, twin = self.features() @ np.array(list(WEIGHTS.values())), self.twin
+        ahead = np.lexsort((-scores, twin))
+        later = np.concatenate([[False], twin[ahead][1:] == twin[ahead][:-1]])[:len(twin)]
+        weights[ahead[later & (twin[ahead] >= 0)]] += TWIN
         return weights
 
 
 def probe(program: str, edits: list[Edit], tests: str | Suite | Callable[[str, tuple], str],
           evidence: Evidence) -> Facts:
-    """What one run of the failing tests tells of the edits. tests: or what runs a text on tests and gives its output.
+    """What one run of each test tells of the edits. tests: or what runs a text on tests and gives its output.
 
     Nothing where the program cannot be probed: it makes iterators, is not ASCII, or ends before it can tell.
     """
-    facts = Facts(np.zeros(len(edits), bool), np.full(len(edits), -1))
     text, of = instrument(program, edits) if evidence.failing else ("", {})
-    if not of:
-        return facts
-    if callable(tests):
-        output = tests(text, evidence.failing)
-    else:
-        whole = tests if isinstance(tests, Suite) else suite(tests)
-        taken = [(name, f"__probe_next__()\n{body}") for name, body in whole.tests if name in evidence.failing]
-        with Server(replace(whole, tests=(*taken, ("report", "__probe_report__()"))), limits=LIMITS) as server:
-            output = server.run(text).output
+    bad, good = evidence.failing, evidence.passing[:PASSING]
+    values = np.full((len(edits), len(bad) + len(good)), UNKNOWN)
+    asked = [*(wanted(evidence.messages.get(name, "")) for name in bad), *(None for _ in good)]
+    if of and callable(tests):  # their own order is kept, and who knows how the two are mixed
+        _told(tests(text, bad), of, asked[:len(bad)], values[:, :len(bad)])
+        if good:
+            _told(tests(text, good), of, asked[len(bad):], values[:, len(bad):])
+    elif of:
+        _told(_output(text, tests if isinstance(tests, Suite) else suite(tests), bad + good), of, asked, values)
+    return Facts(values, len(bad), int(bool(of)))
+
+
+def _output(text: str, tests: Suite, names: tuple[str, ...]) -> str:
+    """What the program with its probes prints when it is run on these tests, in this order."""
+    bodies = dict(tests.tests)
+    taken = [(name, f"__probe_next__()\n{bodies[name]}") for name in names if name in bodies]
+    with Server(replace(tests, tests=(*taken, ("report", "__probe_report__()"))), limits=LIMITS) as server:
+        return server.run(text).output
+
+
+def _told(output: str, of: dict[int, list[int]], asked: list[tuple[str, str] | None], values: np.ndarray):
+    """Read what the run of some tests said into the columns of `values` (n_edits, n_tests)."""
     if "<probe>" not in output or "</probe>" not in output:
-        return facts
+        return
     told = json.loads(output.split("<probe>")[1].split("</probe>")[0])
-    groups: dict[tuple, int] = {}
-    for site, numbers in of.items():
-        each = told.get(str(site))  # None: no failing test comes there
-        for place, n in enumerate(numbers):
-            values = [one[place] for one in each] if each else ["same"]
-            facts.dead[n] = any(value in ("same", "crash") for value in values)
-            facts.twin[n] = groups.setdefault((site, *values), len(groups))
-    return facts
+    if len(told["whole"]) != values.shape[1]:
+        return
+    classes: dict[tuple, int] = {}
+    for test in np.flatnonzero(told["whole"]).tolist():
+        site, given = told["given"][test] or (None, [])
+        for place, n in enumerate(of[site]) if given else ():
+            values[n, test] = judge(given[0], given[1 + place], asked[test])
+        for site, numbers in of.items():
+            each = told["sites"].get(str(site))  # None: no test comes there
+            for place, n in enumerate(numbers):
+                value = each[test][place] if each else SAME
+                if value in (SAME, CRASH):
+                    values[n, test] = value
+                elif value > CRASH and values[n, test] == UNKNOWN:
+                    values[n, test] = classes.setdefault((site, value), CLASS + len(classes))
+
+
+def wanted(message: str) -> tuple[str, str]:
+    """What a failing comparison got and wanted, as printed; ("", "") if the message does not say."""
+    found = COMPARED.search(message)
+    return (found[1], found[3].split("\n")[0]) if found and found[2] == "==" else ("", "")
+
+
+def judge(before: str, after: str, asked: tuple[str, str] | None) -> int:
+    """RIGHT, WRONG or UNKNOWN: what a test makes of a value in place of the one that it got.
+
+    asked: what a failing test got and wanted, as printed; None of a passing one, which wants what it got.
+    """
+    got, right = asked or (before, before)
+    if not right or not alike(before, got):
+        return UNKNOWN
+    return RIGHT if alike(after, right) else WRONG
+
+
+def alike(value: str, printed: str) -> bool:
+    """Whether a value is printed so, or equals what is; `...` stands for any end."""
+    if value == printed or printed.endswith("...") and value.startswith(printed[:-3]):
+        return True
+    try:
+        return ast.literal_eval(value) == ast.literal_eval(printed)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return False

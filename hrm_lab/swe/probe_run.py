@@ -1,26 +1,63 @@
 """Put in front of a program by probe.py and run with it in the jail; only the standard library is there."""
 
+from sys import _getframe as _frame
+
 _probed = {}  # site -> for each failing test, for each candidate: the values so far, or "crash"
+_given = {}  # test -> (site of the return that came last, what the original and each candidate gave there)
+_depths = {}  # (site, test) -> frames below a return; None if they differ: a call among its own calls
+_RAISED = ("raised", "")
 _calls = 0
 _test = -1
+_spent = 0  # evaluations of candidates
+_whole = []  # for each test, whether all candidates that it reached were evaluated; one that reached none tells nothing
 
 
 class _Enough(BaseException):
-    """The failing test ran long enough."""
+    """The test ran long enough."""
+
+
+class _Unknown(Exception):
+    """What a candidate does cannot be told."""
 
 
 def __probe_next__():
     global _test, _calls
     _test, _calls = _test + 1, 0
+    _whole.append(True)
 
 
-def _value(function, truth):
+def __probe_set__(name, old, new):
+    """What an assignment would change: "" if nothing."""
+    try:
+        old = old()
+    except NameError:
+        return name, new
+    return "" if type(old) is type(new) and repr(old) == repr(new) else (name, new)
+
+
+def __probe_do__(value, method, given, named):
+    """What a method would change in a list, dict or set; told from a copy."""
+    if type(value) not in (list, dict, set):
+        raise _Unknown
+    copy = value.copy()
+    getattr(copy, method)(*given, **named)
+    return "" if repr(copy) == repr(value) else copy
+
+
+def _shown(function, use):
     value = function()
-    return bool(value) if truth else (type(value).__name__, repr(value)[:300])
+    return value, ((bool(value), "") if use == "truth" else (type(value).__name__, repr(value)[:300]))
 
 
-def __probe__(site, truth, original, candidates):
-    global _calls
+def _depth():
+    frame, n = _frame(2), 0
+    while frame is not None:
+        frame, n = frame.f_back, n + 1
+    return n
+
+
+def __probe__(site, use, original, candidates):
+    global _calls, _spent
     _calls += 1
     if _calls > 5000:
         raise _Enough
@@ -28,27 +65,41 @@ def __probe__(site, truth, original, candidates):
         return original()
     tests = _probed.setdefault(site, {})
     seen = tests.setdefault(_test, [0, [None] * len(candidates)])
+    given = []
+    if use == "return":
+        _given[_test] = site, given
+        depth = _depth()
+        if _depths.setdefault((site, _test), depth) != depth:
+            _depths[site, _test] = None
     if seen[0] >= 20:
         return original()
+    if _spent > 400_000:
+        _whole[_test] = False
+        return original()
+    _spent += len(candidates)
     seen[0] += 1
     failed = None
     try:
-        value = original()
-        shown = bool(value) if truth else (type(value).__name__, repr(value)[:300])
+        value, shown = _shown(original, use)
     except Exception as error:
-        failed, shown = error, "raised"
+        failed, shown = error, _RAISED
+    given.append(shown[1])
     for i, candidate in enumerate(candidates):
         known = seen[1][i]
-        if known == "crash":
+        if known in ("crash", "unknown"):
+            given.append("")
             continue
         try:
-            got = _value(candidate, truth)
+            got = _shown(candidate, use)[1]
+        except _Unknown:
+            got = "unknown"
         except Exception:
-            got = "raised"
+            got = _RAISED
+        given.append(got[1])
         if known is None and got == shown:
             continue
-        if known is None and got == "raised":
-            seen[1][i] = "crash"
+        if got == "unknown" or known is None and got == _RAISED:
+            seen[1][i] = "unknown" if got == "unknown" else "crash"
         else:
             seen[1][i] = hash((known, seen[0], got))
     if failed is not None:
@@ -60,9 +111,9 @@ def __probe_report__():
     import json
     table = {}
     for site, tests in _probed.items():
-        size = max(len(one[1]) for one in tests.values())
-        table[site] = [["same" if value is None else value for value in tests[i][1]] if i in tests else ["same"] * size
+        size, codes = max(len(one[1]) for one in tests.values()), {"unknown": -1, None: 0, "crash": 1}
+        table[site] = [[codes.setdefault(value, len(codes) - 1) for value in tests[i][1]] if i in tests else [0] * size
                        for i in range(_test + 1)]
-    print("<probe>" + json.dumps(table) + "</probe>")
-
-
+    last = [_given[i] if i in _given and _depths[_given[i][0], i] and _given[i][1] else None for i in range(_test + 1)]
+    whole = [_whole[i] and any(i in tests for tests in _probed.values()) for i in range(_test + 1)]
+    print("<probe>" + json.dumps({"sites": table, "whole": whole, "given": last}, separators=(",", ":")) + "</probe>")

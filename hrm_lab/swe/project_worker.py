@@ -178,7 +178,7 @@ class Worker:
         os.closerange(result + 1, 256)
         limits = job["limits"]
         self.fuel, self.left, self.tracing = limits["fuel"], 1.5 * limits["fuel"], job["trace"]
-        self.only = job["only"] and set(job["only"])
+        self.only = job["only"] and tuple(job["only"])
         jail_init.set_limits(limits, self.others)
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_PROF, limits["cpu_seconds"])
@@ -241,7 +241,8 @@ class Worker:
 
     def pytest_collection_modifyitems(self, items):
         if self.only:
-            items[:] = [item for item in items if item.nodeid in self.only]
+            known = {item.nodeid: item for item in items}
+            items[:] = [known[name] for name in self.only if name in known]  # in this order
             self.probed = next((module for module in list(sys.modules.values())
                                 if "__probe_next__" in getattr(module, "__dict__", ())), None)
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from hrm_lab.swe.edits import KINDS, Edit
 from hrm_lab.swe.languages import lex, lexer, root
+from hrm_lab.swe.symptoms import MOST, symptoms
 
 LIBRARY = """
     self cls this math sqrt floor ceil deque defaultdict Counter popleft heappush heappop Math std vec string
@@ -31,6 +32,7 @@ KEPT = "\u2026"
 KIND_IDS = {kind: i for i, kind in enumerate(KINDS)}
 BUCKETS = 8192  # rows of the policy's embedding table; row 0 means nothing
 TOKEN_WIDTH, ADDED_WIDTH, ADDED = 8, 3, 6  # ids of a token, ids of an added token, added tokens that are kept
+PREFIX = 2 + MOST  # tokens in front of the program's: types of error, then symptoms
 ERROR = re.compile(r"\b([A-Z]\w*(?:Error|Exception|Iteration|Warning|Exit)|fuel|cpu|memory|killed|wall)\b")
 
 
@@ -76,7 +78,7 @@ class Reading:
             leaves[node.start] = node
         top = root(code, language)
         self.leaves = [leaves.get(start, top) for start in self.starts]
-        self.errors = error_types(evidence)
+        self.errors, self.symptoms = error_types(evidence), symptoms(evidence)
         suspicion = evidence.suspicion if evidence is not None else {}
         most = max(suspicion.values(), default=0.0)
         self.suspicion = [self._level(suspicion.get(line, 0.0) / most) if most else 0 for line in self.lines]
@@ -189,10 +191,12 @@ class Reading:
     # ------------------------------------------------------------ for the policy
 
     def token_ids(self) -> np.ndarray:
-        """(P + T, TOKEN_WIDTH) int32 rows of the policy's table: P = 2 tokens for what failed, then the program."""
-        rows = np.zeros((2 + len(self.texts), TOKEN_WIDTH), np.int32)
+        """(PREFIX + T, TOKEN_WIDTH) int32 rows of the policy's table: what the tests show, then the program."""
+        rows = np.zeros((PREFIX + len(self.texts), TOKEN_WIDTH), np.int32)
         for k in range(2):
             rows[k, 0] = bucket("error", k, self.errors[k] if k < len(self.errors) else "")
+        for k, word in enumerate(self.symptoms):
+            rows[2 + k, 0] = bucket("symptom", word)
         depth = 0
         for i, text in enumerate(self.texts):
             node = self.leaves[i]
@@ -203,8 +207,8 @@ class Reading:
                      bucket("in", above.role, above.parent.role if above.parent else ""),
                      bucket("depth", min(6, depth // 4), i == 0 or self.lines[i] != self.lines[i - 1]),
                      bucket("suspect", self.suspicion[i])]
-            rows[2 + i, :len(known)] = known
-            rows[2 + i, 5:] = self.name_ids(text)
+            rows[PREFIX + i, :len(known)] = known
+            rows[PREFIX + i, 5:] = self.name_ids(text)
         return rows
 
     def name_ids(self, text: str) -> list[int]:
@@ -221,7 +225,7 @@ class Reading:
     def edit_ids(self, edits: list[Edit]) -> dict[str, np.ndarray]:
         """What the policy reads of n edits.
 
-        span (n, 2) int32: tokens from, to, counted with the two in front; kind (n,) int32; added (n, ADDED *
+        span (n, 2) int32: tokens from, to, counted with those in front; kind (n,) int32; added (n, ADDED *
         ADDED_WIDTH) int32 rows of the table; pointer (n, 2) int32: the last token before the edit, else the first
         after it, that is the first and the last name added, 0 where there is none.
         """
@@ -231,7 +235,7 @@ class Reading:
         cache = {}
         for row, edit in enumerate(edits):
             i, j, new = self.added(edit)
-            span[row], kind[row] = (2 + i, 2 + j), KIND_IDS[edit.kind]
+            span[row], kind[row] = (PREFIX + i, PREFIX + j), KIND_IDS[edit.kind]
             for k, text in enumerate(new[:ADDED]):
                 before = new[k - 1] if k else self.texts[i - 1] if i else ""
                 key = k, text, before == "."
@@ -247,7 +251,7 @@ class Reading:
         self.last_use(name, i)
         places = self.__dict__["_places"][name]
         k = bisect_right(places, i - 1)
-        return 2 + places[k - 1 if k else 0]
+        return PREFIX + places[k - 1 if k else 0]
 
 
 def is_name(text: str) -> bool:

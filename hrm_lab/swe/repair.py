@@ -99,16 +99,15 @@ class Report:
 
 
 def shipped(folder: Path = WEIGHTS):
-    """(prior, feedback, note) that come with the repo; without them, an order that knows no repairs.
+    """(prior, note) that come with the repo; without weights, an order that knows no repairs.
 
-    Its card says why the linear prior and not the network is the default. feedback.safetensors need not be there.
+    The card says why the linear prior, and neither the network nor feedback nor the coordinator, is the default.
     """
-    prior, feedback = folder / "linear.safetensors", folder / "feedback.safetensors"
-    if not prior.exists():
-        return KindBalanced(), None, f"no weights in {folder}: candidates are ordered by kind and suspicion alone"
+    if not (folder / "linear.safetensors").exists():
+        return KindBalanced(), f"no weights in {folder}: candidates are ordered by kind and suspicion alone"
     from .linear import LinearPrior  # torch
 
-    return LinearPrior.load(prior), Feedback.load(feedback) if feedback.exists() else None, ""
+    return LinearPrior.load(folder / "linear.safetensors"), ""
 
 
 def judge(server: ProjectServer, before: Result, confirmed: dict[str, Result]) -> Callable[[str], Result]:
@@ -139,7 +138,7 @@ def repair(program: Path | str, tests: Path | str, *, budget: int = 1000, second
     """Look for a patch of the file `program` after which all `tests` (a pytest file or folder) pass.
 
     budget: executions at most. seconds: of wall time at most. prior: scores candidates (see `search`); without one the
-    policy that comes with the repo does, with its feedback. watch: sees each step of the search.
+    prior that comes with the repo does. watch: sees each step of the search.
     The same arguments give the same executions, `seconds` apart.
     Raises ValueError, with what to do about it: no such file, no Python, tests that pytest cannot collect or that do
     not import the program; `jail.JailError`: no jail.
@@ -158,7 +157,7 @@ def repair(program: Path | str, tests: Path | str, *, budget: int = 1000, second
             return Report(True, 0, time.monotonic() - began, "", before.tests, before.tests, [], source.text,
                           "nothing fails", server.jail, server.note, evidence)
         if prior is None:
-            prior, feedback, note = shipped()
+            prior, note = shipped()
             notes.append(note)
         confirmed: dict[str, Result] = {}
         run, first = judge(server, before, confirmed), [before]

@@ -4,8 +4,8 @@ Candidates are taken by score, or with `tree` by PUCT (nodes.py) with the real o
 (feedback.py) each outcome re-weighs the scores of the rest. A candidate that mends some tests and breaks none becomes a
 node of its own, so that two bugs are mended one after the other; the same text is never run twice.
 Unusual: nothing is simulated and no value is guessed. A visit is a run of the tests, the only cost that counts: an
-execution is a run of the tests on one candidate (twice if it needs more fuel). The run on the program as it is, which
-gives the evidence, and that which probes the candidates' expressions (probe.py) come on top.
+execution is a run of the tests on one candidate (twice if it needs more fuel), or the run that probes the others
+(probe.py) after the first failed. The run on the program as it is, which gives the evidence, comes on top.
 """
 
 import time
@@ -29,6 +29,7 @@ from .sandbox import Result, Server
 
 LIMITS = Limits(cpu_seconds=0.5)
 FUEL = 200_000  # of a candidate at least; more if the given program needs much, or if it mends tests
+UNASKED = 1  # executions on a program before its candidates are probed: what the probe itself counts as
 FIRST = 50  # executions before partly mended programs are looked into
 NODES = 4  # of them at most
 TOP = 20  # of the ranking
@@ -114,8 +115,7 @@ def search(program: str, tests: str | Server | Callable[[str], Result], prior, *
         if probe is True:
             probe = _prober(tests[0].suite) if isinstance(tests[0], Server) and language == "python" else False
         seen = Seen.of(before)
-        root = Node(program, seen, evidence, prior, language, edits=edits, within=within,
-                    probe=None if seen.resolved else probe)
+        root = Node(program, seen, evidence, prior, language, edits=edits, within=within)
         run = _Search(root, before, judges, prior, evidence, language, seed, tree, feedback, depth, more, watch)
         run.known_steps, run.probe = list(resume or ()), probe
         pool = stack.enter_context(ThreadPoolExecutor(workers)) if workers > 1 else None
@@ -168,6 +168,10 @@ class _Search:
         while self.spent < budget:
             if time.monotonic() > deadline:
                 return "seconds"
+            unasked = [node for node in self.nodes if self.probe and node.facts is None and node.tried >= UNASKED]
+            if unasked:
+                self.spent += unasked[0].ask(self.probe, self.feedback)
+                continue
             batch = self.batch(min(len(self.judges), budget - self.spent))
             if not batch:
                 return "resolved" if self.passing else "exhausted"
@@ -215,7 +219,7 @@ class _Search:
         kind, gain = classify(node.seen, seen), reward(node.seen, seen)
         self.trace.append(Step(node.step, node.edits[chosen], int(node.state.line[chosen]),
                                float(node.scores[chosen]), CLASSES[kind], gain, seen.outcomes, seen.messages))
-        node.learn(chosen, kind, gain, self.feedback)
+        node.learn(chosen, kind, gain, seen, self.feedback)
         if seen.resolved:
             self.passing.append((node, chosen, code, len(self.trace), tests))
         elif CLASSES[kind] == "mended" and len(node.path) + 1 < self.depth:
@@ -238,7 +242,7 @@ class _Search:
                            messages={n: m for n, m in zip(names, seen.messages, strict=True) if m})
         within = node.within and (node.within[0], node.within[1] + len(code) - len(node.code))
         self.nodes.append(Node(code, seen, evidence, self.prior, self.language, (*node.path, edit), step,
-                               within=within, probe=self.probe))
+                               within=within))
         self.noise.append(self.rng.random(len(self.nodes[-1].edits)))
 
     def outcome(self, stopped: str, started: float) -> Outcome:

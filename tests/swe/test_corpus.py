@@ -12,6 +12,7 @@ from hrm_lab.sources import listed
 from hrm_lab.swe import corpus
 from hrm_lab.swe.instances import InstanceError
 from hrm_lab.swe.languages import LANGUAGES
+from hrm_lab.swe.policy_data import corpus_pool, generate, interest, main
 
 LOOP = {
     "python": "def {0}(items):\n    total = 0\n    for item in items:\n        if item > {1}:\n"
@@ -126,3 +127,21 @@ def test_the_command_writes_and_counts(pinned, tmp_path, monkeypatch, capsys):
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last == {"functions": 1, "packages": 1, "licences": {"go MIT": 1}}
     assert len(corpus.read(tmp_path / "o.jsonl")) == 1
+
+
+@pytest.mark.parametrize("language", ["javascript", "java", "cpp", "rust"])
+def test_functions_of_a_corpus_become_examples(language, tmp_path):
+    texts = [LOOP[language].format(f"sum{n}", n).split("class Sums {\n")[-1].removesuffix("}\n" * (language == "java"))
+             for n in range(4)]
+    packages = ["XStatic-js-yaml", "lightgbm", "lightgbm", "lightgbm"]  # the first is held out
+    corpus.write(tmp_path / "c.jsonl", [corpus.Snippet(package, "1", "MIT", language, "a", "f", text)
+                                        for package, text in zip(packages, texts, strict=True)])
+    valid, train = (corpus_pool(split, tmp_path / "c.jsonl", language) for split in ("valid", "train"))
+    assert len(valid) == 1 and len(train) == 3 and not set(valid) & set(train)
+    assert not corpus_pool("train", tmp_path / "c.jsonl", "go") and 0 < interest(train[0], language) <= 1
+    found = list(generate(train, 3, 0, rivals=20, language=language))
+    assert len(found) == 3
+    for one in found:
+        assert one.weight[0] == 0 and len(one.wide) == len(one.weight) == 21 and one.wide[:, 0].all()
+    with pytest.raises(SystemExit):
+        main(["--out", str(tmp_path), "--language", language])

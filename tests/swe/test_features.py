@@ -14,7 +14,7 @@ from hrm_lab.swe.features import SIZE, WIDTH, features
 from hrm_lab.swe.languages import lex
 from hrm_lab.swe.linear import LinearPrior, rank
 from hrm_lab.swe.policy_data import drawn, example, generate, load, save, simulated
-from hrm_lab.swe.reading import ADDED, ADDED_WIDTH, BUCKETS, KEPT, TOKEN_WIDTH, Reading, error_types
+from hrm_lab.swe.reading import ADDED, ADDED_WIDTH, BUCKETS, KEPT, PREFIX, TOKEN_WIDTH, Reading, error_types
 
 PROGRAM = '''def scale(values, factor):
     """Scale the values."""
@@ -86,9 +86,9 @@ def test_evidence_changes_features_and_tokens():
 def test_arrays_of_the_policy_are_in_range():
     reading = Reading(PROGRAM)
     tokens, edits = reading.token_ids(), reading.edit_ids(EDITS)
-    assert tokens.shape == (2 + len(reading.texts), TOKEN_WIDTH) and 0 <= tokens.min() <= tokens.max() < BUCKETS
+    assert tokens.shape == (PREFIX + len(reading.texts), TOKEN_WIDTH) and 0 <= tokens.min() <= tokens.max() < BUCKETS
     assert edits["added"].shape == (len(EDITS), ADDED * ADDED_WIDTH) and edits["added"].max() < BUCKETS
-    assert (edits["span"][:, 0] >= 2).all() and (edits["span"] <= len(tokens)).all()
+    assert (edits["span"][:, 0] >= PREFIX).all() and (edits["span"] <= len(tokens)).all()
     assert (edits["span"][:, 0] <= edits["span"][:, 1]).all() and (edits["pointer"] < len(tokens)).all()
     with pytest.raises(ValueError, match="expected code"):
         Reading("  \n")

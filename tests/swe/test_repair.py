@@ -190,7 +190,7 @@ def test_a_project_is_repaired(shape, tmp_path):
     text = (folder / program).read_text()
     fixed, wrong = text.replace(old, new), text.replace("x < low", "x > low")
     report = repair(folder / program, folder / tests, budget=5, prior=Knows(wrong, fixed), tree=False)
-    assert report.resolved and report.program == fixed and report.executions == 2, str(report)
+    assert report.resolved and report.program == fixed and report.executions <= 3, str(report)
     assert set(report.tests_after.values()) == {"passed"} and len(report.tests_after) == count
     assert set(report.tests_before) == set(report.tests_after) and set(report.tests_before.values()) != {"passed"}
     assert snapshot(folder) == before  # nothing is written
@@ -213,7 +213,7 @@ def test_a_hanging_program_is_repaired(tmp_path):
             assert total(n) == wanted
         """})
     right, wrong = program.replace("n += 1", "n -= 1"), program.replace("> 0", ">= 0")
-    report = repair(tmp_path / "total.py", tmp_path / "test_total.py", budget=2, prior=Knows(wrong, right), tree=False)
+    report = repair(tmp_path / "total.py", tmp_path / "test_total.py", budget=3, prior=Knows(wrong, right), tree=False)
     assert report.resolved and "+        n -= 1" in report.patch, str(report)  # with more fuel than the others had
     assert list(report.tests_before.values()) == ["passed", "fuel", "fuel"]
 
@@ -263,10 +263,10 @@ def test_the_probe_runs_on_the_failing_tests_alone_and_finds_what_cannot_matter(
 
 
 def test_without_weights_a_note_says_so(tmp_path):
-    prior, feedback, note = repairs.shipped(tmp_path)
-    assert feedback is None and "kind and suspicion alone" in note and len(prior.scores(CLAMP, candidates(CLAMP), of(
+    prior, note = repairs.shipped(tmp_path)
+    assert "kind and suspicion alone" in note and len(prior.scores(CLAMP, candidates(CLAMP), of(
         CLAMP, Result("runs", "failed")))) > 10
-    assert repairs.shipped()[2] == ""  # the repo has them
+    assert repairs.shipped()[1] == ""  # the repo has them
 
 
 def test_other_line_ends_and_encodings_stay(tmp_path):

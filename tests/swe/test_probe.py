@@ -1,0 +1,139 @@
+"""The probe: what it rules out leaves a test failing, and edits that give the same values do the same to a test."""
+
+import ast
+
+import numpy as np
+import pytest
+
+from hrm_lab.swe.edits import apply, candidates
+from hrm_lab.swe.evidence import Evidence, gather
+from hrm_lab.swe.orders import KindBalanced, Uniform
+from hrm_lab.swe.probe import CRASH, RIGHT, SAME, TWIN, UNKNOWN, WRONG, Facts, probe, pure
+from hrm_lab.swe.sandbox import Server
+from hrm_lab.swe.search import search
+
+SORTED = """def second(xs, limit):
+    kept = []
+    for x in xs:
+        if x < limit:
+            kept.append(x)
+    kept = sorted(kept)
+    return kept[0]
+"""
+SORTED_TESTS = "assert second([3, 1, 2], 9) == 2\nassert second([5, 4], 9) == 5\nassert second([1, 1], 4) == 1\n"
+
+
+@pytest.fixture(scope="module")
+def probed():
+    kinds = {"comparison", "constant", "name", "off-by-one", "index", "wrap-call", "negate", "delete", "guard"}
+    edits = [edit for edit in candidates(SORTED) if edit.kind in kinds or edit.kind.startswith("insert")]
+    with Server(SORTED_TESTS) as server:
+        before = server.run(SORTED)
+        passing, failing = (tuple(name for name, outcome in before.tests.items() if (outcome == "passed") == wanted)
+                            for wanted in (True, False))
+        facts = probe(SORTED, edits, SORTED_TESTS, Evidence(failing=failing, passing=passing))
+        rows = np.random.default_rng(0).permutation(len(edits))[:100]
+        results = {int(n): server.run(apply(SORTED, edits[n])).tests for n in rows}
+    return edits, facts, results, (*failing, *passing)
+
+
+def test_what_the_probe_rules_out_fails_a_test(probed):
+    edits, facts, results, tests = probed
+    assert facts.failing == 2 and facts.dead.mean() > 0.4
+    for n in results:
+        assert not facts.dead[n] or any(results[n][test] != "passed" for test in tests), edits[n]
+    fix = next(n for n, edit in enumerate(edits) if apply(SORTED, edit) == SORTED.replace("kept[0]", "kept[1]"))
+    assert not facts.dead[fix]
+
+
+def test_same_values_in_a_test_mean_the_same_outcome(probed):
+    edits, facts, results, tests = probed
+    for column, test in enumerate(tests):
+        groups = {}
+        for n in results:
+            value = facts.values[n, column]
+            if value == SAME:
+                assert (results[n][test] == "passed") == (column >= facts.failing), edits[n]
+            elif value != UNKNOWN:
+                groups.setdefault(value, set()).add(results[n][test] == "passed")
+        assert len(groups) > 5 and max(map(len, groups.values())) == 1
+
+
+@pytest.mark.parametrize("wanted", ["insert-guard", "insert-assignment", "insert-update", "insert-call",
+                                    "insert-return", "insert-jump", "guard", "delete"])
+def test_statements_are_probed_too(probed, wanted):
+    edits, facts, _, _ = probed
+    rows = [n for n, edit in enumerate(edits) if edit.kind == wanted]
+    assert rows and (facts.values[rows] != UNKNOWN).mean() > 0.5
+
+
+def test_the_probe_reads_pytest_modules_and_programs_with_future_imports():
+    program = '"""Words."""\nfrom __future__ import annotations\n\n\n' + SORTED
+    tests = ("from kept import second\n\ndef test_a():\n    assert second([3, 1, 2], 9) == 2\n\n\n"
+             "class TestB:\n    def test_b(self):\n        assert second([1, 1], 4) == 1\n")
+    found = search(program, tests, Uniform(0), budget=3)
+    assert found.evidence.failing == ("test_a",) and found.ruled_out > 100
+
+
+def test_the_best_of_twins_stays():
+    facts = Facts(np.array([[SAME, 5], [7, 4], [7, 4], [7, UNKNOWN], [7, CRASH]]), 1)
+    assert facts.dead.tolist() == [True, False, False, False, False]
+    weights = facts.weights(np.array([0.0, 1.0, 2.0, 3.0, 4.0]))
+    assert weights[1] == weights[2] + TWIN
+    assert weights[0] < weights[2] - 5
+
+
+RETURNS = """def f(xs):
+    total = 0
+    for x in xs:
+        total += x
+    return total + 1
+
+
+def g(n):
+    return n if n < 2 else g(n - 1) + n
+"""
+
+
+def test_what_is_returned_is_judged_by_what_each_test_wanted():
+    tests = "assert f([1, 2]) == 3\nassert f([0, 2]) == 2\nassert f([4]) == 4\n"
+    edits, known = candidates(RETURNS), gather(RETURNS, tests)
+    facts = probe(RETURNS, edits, tests, known)
+    programs = [apply(RETURNS, edit) for edit in edits]
+    at = programs.index(RETURNS.replace("total + 1", "total"))
+    assert facts.values[at].tolist() == [RIGHT] * 3 and not facts.dead[at] and facts.runs == 1
+    assert facts.values[programs.index(RETURNS.replace("total + 1", "total + 2"))].tolist() == [WRONG] * 3
+    good = [n for n, row in enumerate(facts.values) if (row == RIGHT).all()]
+    with Server(tests) as server:
+        assert all(server.run(programs[n]).outcome == "passed" for n in good)
+        dead = np.flatnonzero((facts.values == WRONG).any(1))
+        assert len(dead) > 50 and all(server.run(programs[n]).outcome != "passed" for n in dead)
+
+
+def test_a_passing_test_wants_what_it_got_and_a_call_among_its_own_calls_tells_nothing():
+    tests = "assert f([1]) == 1\nassert f([]) == 1\nassert g(3) == 7\n"
+    edits, known = candidates(RETURNS), gather(RETURNS, tests)
+    facts = probe(RETURNS, edits, tests, known)
+    assert known.passing == ("assert:2",)
+    at = [apply(RETURNS, edit) for edit in edits].index(RETURNS.replace("total + 1", "total"))
+    assert facts.values[at].tolist() == [RIGHT, SAME, WRONG] and facts.dead[at]
+    inside = [n for n, edit in enumerate(edits) if edit.start >= RETURNS.index("return n")]
+    assert not (facts.values[inside][:, 1] == RIGHT).any()
+
+
+def test_a_probe_makes_a_search_shorter_and_changes_no_verdict():
+    plain, short = (search(SORTED, SORTED_TESTS, KindBalanced(0), tree=False, probe=on, budget=300) for on in (0, True))
+    assert short.resolved and short.executions <= plain.executions and short.ruled_out > 0
+
+
+@pytest.mark.parametrize("text", ["xs.pop()", "f(x)", "[y for y in xs if (z := y)]", "print(1)", "2 ** n", "1 << n"])
+def test_what_may_have_an_effect_is_not_evaluated(text):
+    assert not pure(ast.parse(text, mode="eval").body)
+
+
+@pytest.mark.parametrize("program", ["def f(x):\n    it = iter(x)\n    return next(it) + 1\n",
+                                     "def f(x):\n    yield x\n", "def f(x):\n    return 'é'\n"])
+def test_a_program_that_cannot_be_probed_rules_nothing_out(program):
+    edits = candidates(program)
+    facts = probe(program, edits, "assert f([1]) == 9\n", Evidence(failing=("assert:1",)))
+    assert not facts.dead.any() and (facts.values == UNKNOWN).all()
