@@ -123,8 +123,7 @@ class State:
     def __init__(self, program: str, edits: list[Edit], facts: Facts | None = None, before: Seen | None = None):
         self.start, self.end = (np.array([getattr(edit, name) for edit in edits]) for name in ("start", "end"))
         self.line = np.array(lines_at(program, self.start.tolist()))
-        self.kind, self.text = (np.unique([getattr(edit, name) for edit in edits], return_inverse=True)[1]
-                                for name in ("kind", "text"))
+        self.kind, self.text = (numbers([getattr(edit, name) for edit in edits]) for name in ("kind", "text"))
         self.counts = np.zeros((len(RELATIONS), len(CLASSES), len(edits)), np.float32)
         self.mix = np.ones(len(CLASSES), np.float32)  # outcomes of the whole search, and one of each before it
         self.before, self.best = before, np.zeros((2, len(PLACES), len(edits)), np.float32)
@@ -184,6 +183,12 @@ class State:
         """(n_edits, WIDTH): surprise, memory, best."""
         n = self.counts.shape[2]
         return np.concatenate([self.surprise().reshape(-1, n).T, self.memory(), self.best.reshape(-1, n).T], 1)
+
+
+def numbers(texts: list[str]) -> np.ndarray:
+    """(n,) the number of each text, by first appearance."""
+    known: dict[str, int] = {}
+    return np.array([known.setdefault(text, len(known)) for text in texts], int)
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,17 @@ reward (`feedback.reward`), the node's mean where there is none; below a kind th
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from .edits import Edit, candidates
 from .evidence import Evidence
 from .feedback import Feedback, Seen, State
-from .probe import Facts
+from .probe import UNKNOWN, Facts
 
 C = 1.0  # PUCT's exploration
+ASKED = 6000  # most probable candidates that are probed; a long function has five times as many
 
 
 class Node:
@@ -41,7 +43,11 @@ class Node:
 
     def ask(self, probe: Callable[[str, list[Edit], Evidence], Facts], feedback: Feedback | None) -> int:
         """Weigh the candidates by what the probe tells of them, too; how many executions it took."""
-        self.facts = probe(self.code, self.edits, self.evidence)
+        asked = np.argsort(-self.prior, kind="stable")[:ASKED]
+        told = probe(self.code, [self.edits[n] for n in asked], self.evidence)
+        values = np.full((len(self.edits), told.values.shape[1]), UNKNOWN)
+        values[asked] = told.values
+        self.facts = replace(told, values=values)
         self.prior = self.prior + self.facts.weights(self.prior)
         self.state = State(self.code, self.edits, self.facts, self.seen)
         for one in self.told:

@@ -194,8 +194,9 @@ class Facts:
     def twin(self) -> np.ndarray:
         """(n_edits,) number of the group that does the same in all tests, or -1."""
         known = (self.values >= 0).all(1) & (self.values.shape[1] > 0)
-        groups = np.unique(self.values, axis=0, return_inverse=True)[1].ravel()
-        return np.where(known, groups, -1)
+        groups = np.full(len(self.values), -1)
+        groups[known] = np.unique(self.values[known], axis=0, return_inverse=True)[1].ravel()
+        return groups
 
     def features(self) -> np.ndarray:
         """(n_edits, n_weights), in the order of WEIGHTS."""

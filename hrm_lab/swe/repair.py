@@ -99,15 +99,15 @@ class Report:
 
 
 def shipped(folder: Path = WEIGHTS):
-    """(prior, note) that come with the repo; without weights, an order that knows no repairs.
+    """(prior, note) that come with the repo: the HRM; without weights, an order that knows no repairs.
 
-    The card says why the linear prior, and neither the network nor feedback nor the coordinator, is the default.
+    The card says why neither a tree nor feedback nor the coordinator is the default.
     """
-    if not (folder / "linear.safetensors").exists():
-        return KindBalanced(), f"no weights in {folder}: candidates are ordered by kind and suspicion alone"
-    from .linear import LinearPrior  # torch
+    if not (folder / "hrm" / "model.safetensors").exists():
+        return KindBalanced(), f"no weights in {folder}/hrm: candidates are ordered by kind and suspicion alone"
+    from .policy import Policy  # torch
 
-    return LinearPrior.load(folder / "linear.safetensors"), ""
+    return Policy.load(folder / "hrm"), ""
 
 
 def judge(server: ProjectServer, before: Result, confirmed: dict[str, Result]) -> Callable[[str], Result]:
