@@ -18,7 +18,7 @@ from hrm_lab.sources import LISTING
 from hrm_lab.swe.dedup import SHARED, grams
 from hrm_lab.swe.instances import Instance, read
 from hrm_lab.swe.languages import functions, lex
-from hrm_lab.swe.policy_data import pool
+from hrm_lab.swe.policy_data import LARGER, pool
 from hrm_lab.swe.readers import read_rows
 from hrm_lab.swe.reading import WORDS
 
@@ -121,11 +121,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m hrm_lab.swe.leaks", description=__doc__.split("\n")[0])
     parser.add_argument("--rows", nargs="*", default=[], help="files of HumanEvalPack")
     parser.add_argument("--instances", nargs="*", default=[], help="files of synthesis; their valid and test parts")
+    parser.add_argument("--larger", nargs="*", default=[], choices=LARGER, help="larger packages that were drawn from")
     parser.add_argument("--cache", default=str(LISTING.parent / "cache"), help="where sdists are fetched and unpacked")
     given = parser.parse_args(arguments)
     judged = [one for path in given.rows for one in read_rows(path, "humanevalpack", strict=True).instances]
     judged += [one for path in given.instances for one in read(path, strict=True).instances if one.split != "train"]
-    texts, clean = pool("train", Path(given.cache)), True
+    texts, clean = pool("train", Path(given.cache), larger=given.larger), True
     for language, evaluation in of(judged).items():
         leaks = check(texts, evaluation, language)
         print(f"{language}: {leaks}", flush=True)
