@@ -6,9 +6,10 @@ Rows and cache as in benchmarks/repair.py: a search sees the visible tests, its 
 what each candidate does is replayed from the cache. All searches but one use the probe; the prior is linear. Arms:
 each editor alone (the rest of the candidates after its own), the localiser, all editors in one order (the linear prior:
 the best single agent), a uniform split of the executions, a split by an oracle (for each bug the editor that needs
-fewest, known afterwards), the coordinator; and reverse learning with its gate as learnt, at 0, at 1, and with the
-outcomes of other candidates. Plausible: a patch that passes the visible tests; solved: the first such patch passes the
-hidden ones, too. Intervals are over bugs, paired. The last line is one JSON object.
+fewest, known afterwards), the coordinator; reverse learning with its gate as learnt, at 0, at 1, and with the outcomes
+of other candidates; and the probe, left out, or saying of each candidate what it found of another. Plausible: a patch
+that passes the visible tests; solved: the first such patch passes the hidden ones, too. Intervals are over bugs,
+paired. The last line is one JSON object.
 """
 
 import argparse
@@ -41,11 +42,11 @@ class Kept:
         return self.known[program]
 
 
-def run(replay: Replay, prior, feedback: Feedback | None, budget: int, judge=None, probed=True) -> tuple[float, bool]:
-    """Executions to the first plausible patch (inf: none), and whether that is correct."""
+def run(replay: Replay, prior, feedback: Feedback | None, budget: int, judge=None,
+        probe=None) -> tuple[float, bool]:
+    """Executions to the first plausible patch (inf: none), and whether it is correct. probe: False, or a false one."""
     one = search(replay.program, judge or replay, prior, edits=replay.edits, evidence=replay.evidence, depth=1,
-                 tree=False, budget=budget, probe=(lambda *_: replay.facts) if probed else False,
-                 feedback=feedback)
+                 tree=False, budget=budget, probe=replay.probed if probe is None else probe, feedback=feedback)
     return (one.executions if one.resolved else np.inf), one.resolved and replay.correct[one.edits[0]]
 
 
@@ -55,6 +56,12 @@ def shuffled(replay: Replay, seed: int = 0):
     bad = [code for code, (letters, _) in replay.outcomes.items() if set(letters) != {"P"} and code != replay.program]
     other = dict(zip(bad, rng.permutation(np.array(bad, object)), strict=True))
     return lambda code: replay(other.get(code, code))
+
+
+def elsewhere(replay: Replay, seed: int = 0):
+    """A probe that says of each candidate what it found of another one."""
+    mixed = np.random.default_rng(seed).permutation(len(replay.edits))
+    return lambda *given: replay.probed(given[0], [replay.edits[mixed[replay.number[one]]] for one in given[1]], None)
 
 
 def scores(found: list[tuple[float, bool]], base: list[tuple[float, bool]], missing: int, budget: int) -> dict:
@@ -87,7 +94,8 @@ def main():
     linear = Kept(LinearPrior.load(options.weights / "linear.safetensors"))
     feedback = Feedback.load(options.weights / "feedback.safetensors")
     coordinator = Kept(Coordinator.load(options.weights / "coordinator.safetensors", linear))
-    arms = {"linear": (linear, None), "linear, no probe": (linear, None), "localiser": (Localiser(), None)}
+    arms = {"linear": (linear, None), "linear, no probe": (linear, None), "linear, probe shuffled": (linear, None),
+            "localiser": (Localiser(), None)}
     arms |= {f"editor: {name}": (Editor(name, linear), None) for name in EDITORS}
     arms |= {"uniform split": (Split(linear), None), "coordinator": (coordinator, None)}
     for name, prior in (("linear", linear), ("coordinator", coordinator)):
@@ -97,8 +105,9 @@ def main():
                  f"{name} + feedback, shuffled": (prior, feedback)}
     found = {}
     for name, (prior, steer) in arms.items():
-        found[name] = [run(one, prior, steer, options.budget, shuffled(one) if "shuffled" in name else None,
-                           "no probe" not in name) for one in replays]
+        found[name] = [run(one, prior, steer, options.budget, shuffled(one) if "feedback, shuffled" in name else None,
+                           False if "no probe" in name else elsewhere(one) if "probe shuffled" in name else None)
+                       for one in replays]
     found["oracle split"] = [min(runs) for runs in zip(*(found[f"editor: {name}"] for name in EDITORS), strict=True)]
     told = {"bugs": len(rows), "shown": len(replays)}
     for name, runs in found.items():

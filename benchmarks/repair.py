@@ -32,7 +32,7 @@ from hrm_lab.swe.jail import Limits
 from hrm_lab.swe.linear import LinearPrior
 from hrm_lab.swe.orders import KindBalanced, Uniform
 from hrm_lab.swe.policy import Policy
-from hrm_lab.swe.probe import probe
+from hrm_lab.swe.probe import Facts, probe
 from hrm_lab.swe.sandbox import Result, Server
 from hrm_lab.swe.search import search
 from hrm_lab.swe.split import suite
@@ -108,6 +108,11 @@ class Replay:
                 self.evidence = gather(self.program, server)
         self.outcomes = known
         self.facts = probe(self.program, self.edits, tests, self.evidence) if table else None
+        self.number = {edit: n for n, edit in enumerate(self.edits)}
+
+    def probed(self, _, edits: list[Edit], __) -> Facts:
+        """What the probe told of these edits."""
+        return replace(self.facts, values=self.facts.values[[self.number[edit] for edit in edits]])
 
     def __call__(self, program: str) -> Result:
         letters, messages = self.outcomes[program]
@@ -141,7 +146,7 @@ def run(replay: Replay, prior, seeds: int, budget: int, probed: bool, **options)
     found = []
     for seed in range(seeds):
         one = search(replay.program, replay, prior(seed), edits=replay.edits, evidence=replay.evidence, depth=1,
-                     seed=seed, budget=budget, probe=(lambda *_: replay.facts) if probed else False, **options)
+                     seed=seed, budget=budget, probe=replay.probed if probed else False, **options)
         first = one.executions if one.resolved else np.inf
         found.append((first, one.resolved and replay.correct[one.edits[0]]))
     return {"executions": np.array([first for first, _ in found]), "correct": np.array([right for _, right in found])}
