@@ -73,10 +73,10 @@ def test_the_command_says_what_leaks(tmp_path, monkeypatch, capsys):
            "test": "assert total([1]) == 1\n", "example_test": "assert total([1]) == 1\n"}
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(row) + "\n")
-    monkeypatch.setattr(leaks, "pool", lambda split, cache: [WORDS])
+    monkeypatch.setattr(leaks, "pool", lambda split, cache, larger: [WORDS])
     assert leaks.main(["--rows", str(path), "--cache", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "python: 1 evaluation programs and their fixes against 1 training texts: no program" in said
-    monkeypatch.setattr(leaks, "pool", lambda split, cache: [WORDS, RENAMED])
+    monkeypatch.setattr(leaks, "pool", lambda split, cache, larger: [WORDS, RENAMED])
     assert leaks.main(["--rows", str(path), "--cache", str(tmp_path)]) == 1
     assert "humanevalpack-python-0" in capsys.readouterr().out
