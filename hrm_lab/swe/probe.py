@@ -24,7 +24,7 @@ from .sandbox import Server
 from .split import Suite, suite
 from .symptoms import COMPARED
 
-WEIGHTS = {  # log-weight of what the probe tells of an edit, fitted by feedback_train to injected bugs
+WEIGHTS = {  # log-weight of what the probe tells of an edit; fitted to injected bugs, the two of "get" set by hand
     "known": -1.5, "a failing test is the same": -3.4, "a failing test raises": -1.5, "a passing test raises": -1.4,
     "a passing test gets something else": -3.4, "share of passing tests changed": -1.5,
     "no passing test is changed": 1.3, "a passing test is changed": -0.1,
