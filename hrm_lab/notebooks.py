@@ -96,7 +96,7 @@ def finish(out, metrics, headline):
 
 
 def spent():
-    """What this process and those that it waited for have cost: {"cpu_seconds", "peak_gb"}; the largest one's memory."""
+    """Cost of this process and of those that it waited for: {"cpu_seconds", "peak_gb" of the largest}."""
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     unit = 1e9 if sys.platform == "darwin" else 1e6  # bytes there, kilobytes here
     return {"cpu_seconds": round(sum(u.ru_utime + u.ru_stime for u in usage), 1),
