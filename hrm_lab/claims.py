@@ -16,7 +16,7 @@ from hrm_lab.runs import read_json
 
 CLAIMS = ROOT / "notebooks" / "claims.yaml"
 FIELDS = {"track", "says", "run", "metric", "at_least", "at_most", "beside", "above"}
-MET, NARROW, FAILED, MISSING = "met", "met, but not beyond chance", "not met", "not measured"
+VERDICTS = MET, NARROW, FAILED, MISSING = "met", "met, but not beyond chance", "not met", "not measured"
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,16 @@ def collected(root: Path) -> dict[str, dict]:
     return found
 
 
+def costs(root: Path) -> dict[str, dict]:
+    """What each finished run in `root` cost: run -> seconds by the clock, CPU-seconds, peak memory, threads."""
+    found = {}
+    for path in sorted(Path(root).glob("*/metrics.json")):
+        spent, record = read_json(path).get("cost", {}), read_json(path.with_name("run.json"))
+        found[path.parent.name] = {"seconds": record.get("seconds"), "CPU-seconds": spent.get("cpu_seconds"),
+                                   "peak memory, GB": spent.get("peak_gb"), "threads": record.get("threads")}
+    return found
+
+
 def judge(claim: Claim, scores: dict[str, dict]) -> str:
     """MET where the whole 95 % interval is on the right side, NARROW where only the value is; see the constants."""
     own = scores.get(claim.run, {})
@@ -99,6 +109,25 @@ def table(found: list[Claim], scores: dict[str, dict]) -> list[dict]:
                      "baseline": shown_metric(own[beside])[0] if beside in own else "",
                      "verdict": judge(claim, scores), "page": f"{claim.run}.html"})
     return rows
+
+
+def summary(rows: list[dict]) -> list[str]:
+    """One sentence a track: how many of its claims are met, and which are not; markdown."""
+    lines = []
+    for track in dict.fromkeys(row["track"] for row in rows):
+        own = [row for row in rows if row["track"] == track]
+        missed = [f"{row['claim']} ({row['value'] or row['verdict']}; wanted {row['wanted']})" for row in own
+                  if row["verdict"] in (FAILED, MISSING)]
+        line = f"**{track.capitalize()}**: {len(own) - len(missed)} of {len(own)} claims met."
+        lines.append(line + (f" Not: {'; '.join(missed)}." if missed else ""))
+    return lines
+
+
+def line(row: dict) -> str:
+    """One claim that holds, as a list item of markdown that links to the page that made its number."""
+    text = f"- [{row['claim']}]({row['page']}): **{row['value']}** ({row['95 % interval']}, n = {row['n']})"
+    text += f", wanted {row['wanted']}" + (f", baseline {row['baseline']}" if row["baseline"] else "")
+    return text + (" (not beyond chance)" if row["verdict"] == NARROW else "")
 
 
 def shown_bound(bound: float, unit: str) -> str:
