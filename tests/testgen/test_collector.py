@@ -43,7 +43,8 @@ LONG = {"prompt": "x" * 100_000, "completion": TEST}
 
 
 @pytest.mark.parametrize("row, field", [
-    ({"prompt": "p"}, "field 'completion' is missing"), ({"prompt": "p", "completion": ""}, "field 'completion' is empty"),
+    ({"prompt": "p"}, "field 'completion' is missing"),
+    ({"prompt": "p", "completion": ""}, "field 'completion' is empty"),
     ({"prompt": " \n", "completion": TEST}, "field 'prompt' is empty"), (LONG, "field 'input' is 100,000 characters"),
     ({"input_sequence": [1, 2], "target_sequence": TEST}, "field 'input_sequence' is a list"),
     ({"prompt": "p", "completion": "not Gherkin"}, "field 'completion' is no test"),
@@ -94,7 +95,8 @@ def test_an_edit_of_the_feedback_store_goes_before_what_was_there(tmp_path):
     for order in ([plain, tmp_path / "z.jsonl"], [tmp_path / "z.jsonl", plain]):
         jsonl(tmp_path / "z.jsonl", *rows)
         found = collect(order)
-        assert sorted((r.input, r.target, r.weight) for r in found.records) == [("Do it.", OTHER, 2.0), ("b", TEST, 1.0)]
+        assert sorted((r.input, r.target, r.weight) for r in found.records) == [
+            ("Do it.", OTHER, 2.0), ("b", TEST, 1.0)]
         assert found.counts["z.jsonl"] == {"kept": 2, "rejected by a reviewer": 1}
 
 
@@ -122,7 +124,8 @@ def test_a_split_by_name_and_its_files(tmp_path):
     write_set(tmp_path / "set", train, out, found)
     assert records.read(tmp_path / "set" / "train.jsonl") == train
     card = (tmp_path / "set" / "card.md").read_text()
-    assert "6 records to train on (2 requirement groups), 3 held out" in card and "refused: 1" in card and "MIT 9" in card
+    assert "6 records to train on (2 requirement groups), 3 held out" in card
+    assert "refused: 1" in card and "MIT 9" in card
     with pytest.raises(RecordError, match="both"):
         write_set(tmp_path / "set", train, train, found)
     with pytest.raises(RecordError, match="'nobody'"):

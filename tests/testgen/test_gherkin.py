@@ -47,8 +47,8 @@ def test_an_outline_a_background_and_a_rule_become_cases():
 
 def test_scenarios_are_written_so_that_they_parse_to_the_same_cases():
     made = feature_files.records(FEATURE, source="s", licence="MIT", domain="d", family="f", group="g")
-    assert [r.input for r in made] == ["Accounts. As a bank. money is <what> again.", "Accounts. As a bank. inside of a "
-                                       "rule."]
+    assert [r.input for r in made] == ["Accounts. As a bank. money is <what> again.",
+                                       "Accounts. As a bank. inside of a rule."]
     again = [case for record in made for case in gherkin.cases(record.target)]
     assert [case.steps for case in again] == [case.steps for case in gherkin.cases(FEATURE)]
     assert "a\\|b" in made[0].target and '"""' in made[0].target
@@ -123,11 +123,13 @@ def test_requirements_are_paired_with_the_scenarios_that_they_name(tmp_path):
     pairs, library, counts = ebu.read(tmp_path)
     assert [(p.id, p.requirement, len(p.scenarios)) for p in pairs] == [
         ("R1", "A document shall be active .", 1), ("R3", "Everything shall be tested.", 2)]
-    assert counts == {"statements": 4, "struck out": 1, "without a feature file": 1, "file does not parse": 1, "pairs": 3}
+    assert counts == {"statements": 4, "struck out": 1, "without a feature file": 1, "file does not parse": 1,
+                      "pairs": 3}
     assert library == {"a file *", "ok", "* files", "fine"}
     same = ebu.score(pairs, {"R1": pairs[0].scenarios[0], "R3": pairs[1].scenarios[1]}, library)
     assert [same[name]["value"] for name in ("chrf", "step_match", "valid")] == [1.0, 1.0, 1.0]
-    half = ebu.score(pairs, {"R1": "Feature: y\n  Scenario: z\n    Given a file \"b\"\n    Then no\n", "R3": "?"}, library)
+    near = "Feature: y\n  Scenario: z\n    Given a file \"b\"\n    Then no\n"
+    half = ebu.score(pairs, {"R1": near, "R3": "?"}, library)
     assert half["step_match"]["value"] == 0.25 and half["valid"]["value"] == 0.5 and half["chrf"]["value"] < 0.9
     with pytest.raises(ValueError, match="R3"):
         ebu.score(pairs, {"R1": ""}, library)

@@ -30,7 +30,8 @@ def test_a_proposal_comes_back_once_and_without_the_target(db):
     assert store.propose(db, RECORD, WRONG, checkpoint="epoch-03") == number
     assert store.propose(db, RECORD, WRONG, checkpoint="epoch-04") != number
     one = store.proposals(db)[0]
-    assert one.record == replace(RECORD, target=WRONG) and one.checkpoint == "epoch-03" and one.scores["correct"] is False
+    assert one.record == replace(RECORD, target=WRONG)
+    assert one.checkpoint == "epoch-03" and one.scores["correct"] is False
     assert RECORD.target not in "\n".join(db.iterdump())
 
 
@@ -57,9 +58,11 @@ def test_the_database_itself_refuses_to_forget(db, change):
 
 
 @pytest.mark.parametrize("say, named", [
-    ({"verdict": "maybe"}, "verdict"), ({"verdict": "reject"}, "reason"), ({"verdict": "reject", "reason": "x"}, "reason"),
+    ({"verdict": "maybe"}, "verdict"), ({"verdict": "reject"}, "reason"),
+    ({"verdict": "reject", "reason": "x"}, "reason"),
     ({"verdict": "accept", "reason": "other"}, "reason"), ({"verdict": "accept", "reviewer": " "}, "reviewer"),
-    ({"verdict": "edit", "fixed": "nonsense", "reason": "other"}, "fixed"), ({"verdict": "accept", "proposal": 9}, "proposal"),
+    ({"verdict": "edit", "fixed": "nonsense", "reason": "other"}, "fixed"),
+    ({"verdict": "accept", "proposal": 9}, "proposal"),
     ({"verdict": "edit", "fixed": WRONG + " \n", "reason": "other"}, "fixed"),
 ])
 def test_a_verdict_that_makes_no_sense_is_refused(db, say, named):
