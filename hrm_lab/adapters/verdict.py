@@ -1,8 +1,8 @@
 """What a fine-tuning run showed, in words and check marks that are computed from its numbers, never written by hand.
 
 The guard: a run whose loss falls while its task metric stays where it was is flagged, whatever the loss says. A
-published run went from 0.86 to 0.76 in loss and gave no usable call; nothing on its page had to say so. The checklist is
-the one that its authors drew up afterwards, each line answered by a check.
+published run went from 0.86 to 0.76 in loss and gave no usable call; nothing on its page had to say so. The checklist
+is the one that its authors drew up afterwards, each line answered by a check.
 """
 
 from collections.abc import Mapping, Sequence
