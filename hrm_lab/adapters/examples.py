@@ -114,3 +114,18 @@ def read(path: Path | str) -> list[Example]:
 def write(path: Path | str, examples: Iterable[Example]):
     """A file that `read` reads to the same examples."""
     write_atomic(path, "".join(json.dumps(e.json(), ensure_ascii=False) + "\n" for e in examples))
+
+
+def read_splits(folder: Path | str) -> dict[str, list[Example]]:
+    """{"train", "validation", "test"} of a folder with train.jsonl, validation.jsonl and test.jsonl.
+
+    Raises `ExampleError`: a file is missing, or a row is no example.
+    """
+    found = {}
+    for name in ("train", "validation", "test"):
+        path = Path(folder) / f"{name}.jsonl"
+        if not path.is_file():
+            raise ExampleError(f"{path}: not found; expected a folder with train.jsonl, validation.jsonl and "
+                               "test.jsonl")
+        found[name] = read(path)
+    return found

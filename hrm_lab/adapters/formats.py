@@ -44,11 +44,17 @@ class Format:
     write: Callable[[Iterable[dict]], str]  # calls -> answer
     read: Callable[[str], Parsed]
     wrap: tuple[str, str]  # around each call in a grammar
+    shots: tuple[Example, ...] = ()  # answered before the question, each with its own context (few-shot prompts)
 
     def messages(self, example: Example) -> list[dict]:
-        """Chat messages up to and with the user's last turn; one system message first, always."""
-        own = f"{example.system}\n\n" if example.system else ""
-        return [{"role": "system", "content": own + self.context(example)}, *map(dict, example.turns)]
+        """Chat messages up to and with the user's last turn; a system message first, always."""
+        said = []
+        for one in (*self.shots, example):
+            own = f"{one.system}\n\n" if one.system else ""
+            said += [{"role": "system", "content": own + self.context(one)}, *map(dict, one.turns)]
+            if one is not example:
+                said.append({"role": "assistant", "content": self.answer(one)})
+        return said
 
     def answer(self, example: Example) -> str:
         """The text to train on: the gold calls."""
@@ -305,6 +311,12 @@ def training_ids(tokenizer, example: Example, form: Format) -> tuple[list[int], 
     """(ids, labels) of `training_row` as lists."""
     row = training_row(tokenizer, example, form)
     return list(row.ids), list(row.labels)
+
+
+def messages_hash(examples: Iterable[Example], form: Format) -> str:
+    """16 hex digits over ids and messages: the same for every system, whatever its template makes of them."""
+    said = [[example.id, form.messages(example)] for example in examples]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def prompt_hash(tokenizer, examples: Iterable[Example], form: Format) -> str:

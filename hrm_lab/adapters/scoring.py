@@ -54,9 +54,8 @@ def _object(value, accepted: Sequence) -> bool:
     if type(value) is not dict:
         return False
     for one in accepted:
-        if one == "":
-            continue
-        if all(key in one and _norm(item) in [_norm(x) for x in one[key]] for key, item in value.items()) and all(
+        if type(one) is dict and all(key in one and _norm(item) in [_norm(x) for x in one[key]] for key,
+                                     item in value.items()) and all(
                 key in value or "" in listed for key, listed in one.items()):
             return True
     return False
@@ -65,9 +64,14 @@ def _object(value, accepted: Sequence) -> bool:
 def argument_error(value, accepted: Sequence, schema: dict) -> str:
     """"" if BFCL takes `value` for an argument of that schema, else "wrong type" or "wrong value"."""
     wanted = _python_type(schema)
-    inner = PYTHON[schema["items"]["type"]] if wanted is list else None
+    if wanted is list and "items" not in schema:
+        return "wrong type"
+    inner = _python_type(schema["items"]) if wanted is list else None
     if wanted is float and type(value) is int:
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            return "wrong value"
     other = _first_type(accepted)
     variable = other is not None and other is not wanted  # then values of the accepted ones' type count too
     if type(value) is wanted:
@@ -77,14 +81,15 @@ def argument_error(value, accepted: Sequence, schema: dict) -> str:
         variable = True
     else:
         return "wrong type"
+    lists = [one for one in accepted if type(one) in (list, str)]  # "" stands for the empty list
     if variable:
         right = value in accepted
     elif wanted is dict:
         right = _object(value, accepted)
     elif wanted is list and inner is dict:
-        right = any(len(value) == len(one) and all(map(lambda v, a: _object(v, [a]), value, one)) for one in accepted)
+        right = any(len(value) == len(one) and all(map(lambda v, a: _object(v, [a]), value, one)) for one in lists)
     elif wanted is list:
-        right = [_norm(v) for v in value] in [[_norm(x) for x in one] for one in accepted]
+        right = [_norm(v) for v in value] in [[_norm(x) for x in one] for one in lists]
     elif wanted is str:
         right = _norm(value) in [_norm(x) for x in accepted if type(x) is str]
     else:
@@ -113,10 +118,11 @@ def right(calls: Sequence[dict], example: Example) -> bool:
     left = list(calls)
     for expected in example.calls:
         tool = tool_named(example, expected.name)
-        hit = next((c for c in left if c["name"] == expected.name and not call_errors(c, expected, tool)), None)
+        hit = next((i for i, c in enumerate(left) if c["name"] == expected.name
+                    and not call_errors(c, expected, tool)), None)
         if hit is None:
             return False
-        left.remove(hit)
+        del left[hit]
     return True
 
 
@@ -164,11 +170,9 @@ def _pairs(calls: Sequence[dict], example: Example) -> list[tuple[Call, dict | N
     left, pairs = list(calls), []
     for expected in example.calls:
         tool = tool_named(example, expected.name)
-        same = [c for c in left if c["name"] == expected.name]
-        best = min(same, key=lambda c: len(call_errors(c, expected, tool)), default=None)
-        if best is not None:
-            left.remove(best)
-        pairs.append((expected, best))
+        same = [i for i, c in enumerate(left) if c["name"] == expected.name]
+        best = min(same, key=lambda i: len(call_errors(left[i], expected, tool)), default=None)
+        pairs.append((expected, None if best is None else left.pop(best)))
     return pairs
 
 
