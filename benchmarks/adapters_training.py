@@ -2,11 +2,11 @@
 
     python benchmarks/adapters_training.py --cache data/cache [--dtype fp32|bf16] [--rows 48] [--batch 8] [--steps 5]
 
-Each system runs in a process of its own, so that its peak memory is its own, on the same rows (BFCL, hermes format, drawn
-by length), in the same batches and order, with the same LoRA (rank 16 on all linear layers), learning rate and loss (on
-answers). Tokens are those of the rows, whatever a system computes; seconds are CPU-seconds of steps after the first.
-TRL comes with its own ways to cut a batch (--trl-micro rows at once). The losses of the steps are printed, so that one
-sees that both train the same. The last line is one JSON object.
+Each system runs in a process of its own, so that its peak memory is its own, on the same rows (BFCL, hermes format), in
+the same batches and order, with the same LoRA (rank 16 on all linear layers), learning rate and loss (on answers).
+Tokens are those of the rows, whatever a system computes; seconds are CPU-seconds of steps after the first. TRL takes
+--micro rows at once. The losses of the steps are printed, so that one sees that all train the same. The last line is
+one JSON object.
 """
 
 import argparse

@@ -72,10 +72,13 @@ def kept(path: Path, key: dict, make: Callable[[], dict[str, list[Verdict]]]) ->
     return made
 
 
-def texts_hash(examples: Sequence[Example], prompts) -> str:
-    """16 hex digits over the ids and prompts of test examples, in order."""
-    whole = json.dumps([[e.id, prompts[e.id]] for e in examples], ensure_ascii=False)
-    return hashlib.sha256(whole.encode()).hexdigest()[:16]
+def texts_hash(found: Sequence[Verdict]) -> str:
+    """16 hex digits over the ids and prompts that answers were given to, in order."""
+    return _hash([[v.id, v.prompt] for v in found])
+
+
+def _hash(pairs: list) -> str:
+    return hashlib.sha256(json.dumps(pairs, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
 def judged(folder: Path, system: str, model, tokenizer, name: str, plan: preflight.Plan, prompts=None,
@@ -86,7 +89,8 @@ def judged(folder: Path, system: str, model, tokenizer, name: str, plan: preflig
     """
     asked = prompts or plan.prompts["tuned"]
     key = {"model": models.facts(model, name) | {"device": "", "parameters": 0}, "form": plan.form.name,
-           "prompts": texts_hash(plan.test, asked), "ways": list(ways), "max_new": plan.max_new, **(extra or {})}
+           "prompts": _hash([[e.id, asked[e.id]] for e in plan.test]), "ways": list(ways), "max_new": plan.max_new,
+           **(extra or {})}
     return kept(Path(folder) / f"{system}.jsonl", key,
                 lambda: answers(model, tokenizer, plan.test, plan.form, asked, ways, plan.max_new))
 

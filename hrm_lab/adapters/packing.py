@@ -134,8 +134,14 @@ def packed_attention(module, query: Tensor, key: Tensor, value: Tensor, attentio
 
 
 def register():
-    """Make `ATTENTION` known to transformers; a model that uses it makes no mask of its own."""
+    """Make `ATTENTION` known to transformers. A model that uses it makes no mask, and refuses padding."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(ATTENTION, packed_attention)
-    AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)
+    AttentionMaskInterface.register(ATTENTION, _no_mask)
+
+
+def _no_mask(*_, attention_mask: Tensor | None = None, **__):
+    if attention_mask is not None and not attention_mask.all():
+        raise ValueError(f"attention {ATTENTION}: got padding, expected rows packed without it (`pack`), or a model "
+                         "loaded with another attention")

@@ -108,6 +108,8 @@ def test_attention_that_the_packs_do_not_have_is_refused(model):
     q = torch.zeros(1, 4, 3, 8)
     with pytest.raises(ValueError, match="sliding window"):
         packing.packed_attention(model, q, q, q, None, sliding_window=2)
+    with pytest.raises(ValueError, match="got padding"):
+        model(input_ids=torch.tensor([[0, 5], [5, 6]]), attention_mask=torch.tensor([[0, 1], [1, 1]]))
 
 
 # ---------------------------------------------------------------- the layer
