@@ -1,7 +1,8 @@
 """`hrm-lab preflight DATA --model M`: what would make a fine-tuning run fail, before its first step.
 
-DATA is a folder with train.jsonl, validation.jsonl and test.jsonl: examples (hrm_lab/adapters/examples.py), or anybody's
-chat rows (hrm_lab/adapters/chats.py). Exit codes: 0 no errors, or errors and --force; 1 errors; 2 the question was wrong.
+DATA is a folder with train.jsonl, validation.jsonl and test.jsonl: examples (hrm_lab/adapters/examples.py), or
+anybody's chat rows (hrm_lab/adapters/chats.py). Exit codes: 0 no errors, or errors and --force; 1 errors; 2 the
+question was wrong.
 """
 
 import argparse
@@ -14,15 +15,16 @@ def add(commands):
     """The sub-command, to an argparse action of sub-parsers. Nothing heavy is imported for --help."""
     one = commands.add_parser("preflight", help="check a fine-tuning data set before any training", description="""
         Check the data of a function-calling adapter against the tokenizer and chat template of a model: golds graded
-        against themselves, truncation, template, end token, masks, leaks, and more. Exit code 1 if there are errors.""")
+        against themselves, truncation, template, end token, masks, leaks, and more. Exit code 1 if there are errors.
+        """)
     one.add_argument("data", metavar="DATA", help="folder with train.jsonl, validation.jsonl and test.jsonl")
     one.add_argument("--model", required=True, metavar="M",
                      help="smollm2-135m, tiny, llama3 (its tokenizer alone), a folder, or a name of the Hub")
     one.add_argument("--format", default="all", metavar="F", help="structured, hermes, cep, or all (default)")
-    one.add_argument("--max-length", type=int, default=2048, metavar="N", help="tokens of a training row (default: 2048)")
+    one.add_argument("--max-length", type=int, default=2048, metavar="N", help="tokens of a row (default: 2048)")
     one.add_argument("--max-new", type=int, default=128, metavar="N", help="tokens of an answer (default: 128)")
     one.add_argument("--likelihood", action="store_true", help="also ask the model how probable the end token is")
-    one.add_argument("--cache", default="data/cache", metavar="DIR", help="where packages are kept (default: data/cache)")
+    one.add_argument("--cache", default="data/cache", metavar="DIR", help="of packages (default: data/cache)")
     one.add_argument("--force", action="store_true", help="exit with 0 in spite of errors; written into the report")
     one.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     one.set_defaults(run=run)
