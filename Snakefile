@@ -23,7 +23,7 @@ PRESET = config.get("preset", "laptop")
 SETTINGS = presets(PRESET)
 TRAINING = SETTINGS["02_puzzle_training"]["tasks"]  # task -> its settings
 TRAINED = expand("02_puzzle_training-{task}", task=TRAINING)
-RUNS = ["01_data_preparation", *TRAINED, "03_swe_code_training", "06_evaluation", "07_report"]
+RUNS = ["01_data_preparation", *TRAINED, "03_swe_code_training", "05_llama_adapters", "06_evaluation", "07_report"]
 
 PYTHON = f"PYTHONPATH={quote(workflow.basedir)} exec {quote(sys.executable)} -m"
 # `exec` and --with-parent: when Snakemake is killed, the notebook that it started ends too.
@@ -100,6 +100,22 @@ rule software_engineering:
     params:
         settings=SETTINGS["03_swe_code_training"],
     threads: SETTINGS["03_swe_code_training"].get("threads", 1)
+    shell:
+        EXECUTE
+
+
+rule adapters:
+    message:
+        "05: function-calling adapters"
+    input:
+        **notebook("05_llama_adapters"),
+    output:
+        metrics("05_llama_adapters"),
+    log:
+        kept("05_llama_adapters"),
+    params:
+        settings=SETTINGS["05_llama_adapters"],
+    threads: SETTINGS["05_llama_adapters"].get("threads", 1)
     shell:
         EXECUTE
 
