@@ -63,10 +63,11 @@ def table(rows: list[dict]) -> list[dict]:
                 return metrics.bootstrap([r[name] for r in mine])
 
             ranks = np.array([r["rank"] for r in mine])
+            middle = int(((ranks >= 0.25) & (ranks <= 0.75)).sum())
             line = {"kind": kind, "count": count, "n": len(mine), "tasks": len({r["task"] for r in mine}),
                     "coverage90": metrics.proportion(sum(r["in90"] for r in mine), len(mine)),
                     "coverage50": metrics.proportion(sum(r["in50"] for r in mine), len(mine)),
-                    "coverage50_randomised": metrics.proportion(int(((ranks >= 0.25) & (ranks <= 0.75)).sum()), len(mine)),
+                    "coverage50_randomised": metrics.proportion(middle, len(mine)),
                     "mae": mean("error"), "mae_last": mean("last"), "mae_naive": mean("naive"), "crps": mean("crps"),
                     "brier": mean("brier"), "brier_last": mean("brier_last"),
                     "width": float(np.median([r["width"] for r in mine])),

@@ -36,7 +36,7 @@ def read(ledger: Path | str) -> list[dict]:
                 break
             row = None
         if not isinstance(row, dict) or row.get("event") not in ("made", "came"):
-            raise ValueError(f"{path}: line {number}: got {line[:40]!r}, expected a JSON object with event made or came")
+            raise ValueError(f"{path}: line {number}: got {line[:40]!r}, expected an object with event made or came")
         found.append(row)
     return found
 
