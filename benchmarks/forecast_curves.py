@@ -261,13 +261,14 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", default=str(ROOT / "data" / "cache"))
     parser.add_argument("--runs", type=int, default=10**6, help="at most so many runs a task")
+    parser.add_argument("--models", choices=("mlp", "hrm", "both"), default="both")
     args = parser.parse_args()
     runs.set_threads()
     began = time.process_time()
     plan = DESIGN if args.set == "design" else HELD_OUT
     curves = read(args.out) if args.out.exists() else shared_curves(args.shared)
     done = {(c.task, c.run) for c in curves}
-    for task, count in plan["mlp"].items():
+    for task, count in plan["mlp"].items() if args.models != "hrm" else ():
         for start in range(0, min(count, args.runs), 6):
             mine = list(range(start, min(start + 6, count, args.runs)))
             if (task, str(start)) not in done:
@@ -275,7 +276,7 @@ def main():
                     curves += as_curves(task, str(i), 2 * EVALUATED, found)
                 write(args.out, curves)
                 print(f"{task} {mine[0]}-{mine[-1]}: {time.process_time() - began:.0f} CPU-s", flush=True)
-    for task, count in plan["hrm"].items():
+    for task, count in plan["hrm"].items() if args.models != "mlp" else ():
         for i in range(min(count, args.runs)):
             if (task, str(i)) not in done:
                 curves += as_curves(task, str(i), EVALUATED, train_hrm(task, i))
