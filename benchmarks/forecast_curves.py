@@ -261,14 +261,15 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", default=str(ROOT / "data" / "cache"))
     parser.add_argument("--runs", type=int, default=10**6, help="at most so many runs a task")
-    parser.add_argument("--models", choices=("mlp", "hrm", "both"), default="both")
+    parser.add_argument("--only", nargs="*", metavar="TASK", help="these tasks alone")
     args = parser.parse_args()
     runs.set_threads()
     began = time.process_time()
-    plan = DESIGN if args.set == "design" else HELD_OUT
+    plan = {model: {task: count for task, count in tasks.items() if not args.only or task in args.only}
+            for model, tasks in (DESIGN if args.set == "design" else HELD_OUT).items()}
     curves = read(args.out) if args.out.exists() else shared_curves(args.shared)
     done = {(c.task, c.run) for c in curves}
-    for task, count in plan["mlp"].items() if args.models != "hrm" else ():
+    for task, count in plan["mlp"].items():
         for start in range(0, min(count, args.runs), 6):
             mine = list(range(start, min(start + 6, count, args.runs)))
             if (task, str(start)) not in done:
@@ -276,7 +277,7 @@ def main():
                     curves += as_curves(task, str(i), 2 * EVALUATED, found)
                 write(args.out, curves)
                 print(f"{task} {mine[0]}-{mine[-1]}: {time.process_time() - began:.0f} CPU-s", flush=True)
-    for task, count in plan["hrm"].items() if args.models != "mlp" else ():
+    for task, count in plan["hrm"].items():
         for i in range(min(count, args.runs)):
             if (task, str(i)) not in done:
                 curves += as_curves(task, str(i), EVALUATED, train_hrm(task, i))
