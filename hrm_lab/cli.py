@@ -8,7 +8,8 @@ import argparse
 import json
 import sys
 
-from hrm_lab.adapters import command
+from hrm_lab import forecast_command
+from hrm_lab.adapters import command as preflight_command
 
 
 def positive(convert):
@@ -38,7 +39,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=int, default=0, help="of ties in the order of candidates (default: 0)")
     one.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     one.add_argument("--write", action="store_true", help="write the patch into PROGRAM")
-    command.add(commands)
+    one.set_defaults(run=repair)
+    preflight_command.add(commands)
+    forecast_command.add(commands)
     return top
 
 
@@ -68,7 +71,7 @@ def repair(arguments: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
-        return getattr(arguments, "run", repair)(arguments)
+        return arguments.run(arguments)
     except KeyboardInterrupt:
         return 130
 
