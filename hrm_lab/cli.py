@@ -1,4 +1,5 @@
 """The command `hrm-lab`. `hrm-lab repair PROGRAM --tests TESTS` looks for a patch after which all tests pass.
+`hrm-lab forecast METRICS.JSONL --targets TARGETS.json` says how probable a run's targets are (forecast_command.py).
 
 Exit codes: 0 all tests pass (with the patch, or already), 1 no patch was found, 2 the question was wrong (one line on
 stderr says how), 130 interrupted. Standard output holds the answer alone, so that `--json` can be piped.
@@ -7,6 +8,8 @@ stderr says how), 130 interrupted. Standard output holds the answer alone, so th
 import argparse
 import json
 import sys
+
+from hrm_lab import forecast_command
 
 
 def positive(convert):
@@ -36,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=int, default=0, help="of ties in the order of candidates (default: 0)")
     one.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     one.add_argument("--write", action="store_true", help="write the patch into PROGRAM")
+    forecast_command.add(commands)
     return top
 
 
@@ -65,7 +69,7 @@ def repair(arguments: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
-        return repair(arguments)
+        return forecast_command.main(arguments) if arguments.command == "forecast" else repair(arguments)
     except KeyboardInterrupt:
         return 130
 
