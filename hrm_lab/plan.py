@@ -71,7 +71,7 @@ def read(settings: dict) -> Plan:
     """A plan from its form in presets.yaml: {phases: [{name, epochs: [0, 15], targets: {...}}], points, mode}."""
     if unknown := set(settings) - {"phases", "points", "mode"}:
         raise ValueError(f"plan: got {', '.join(sorted(unknown))}, expected phases, points and mode only")
-    phases = [Phase(p["name"], *p["epochs"], tuple(read_targets(p["targets"], p["epochs"][1])) if "targets" in p else ())
+    phases = [Phase(p["name"], *p["epochs"], tuple(read_targets(p["targets"], p["epochs"][1])))
               for p in settings.get("phases", ())]
     return Plan(tuple(phases), tuple(settings.get("points", POINTS)), settings.get("mode", "propose"))
 

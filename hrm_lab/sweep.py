@@ -24,7 +24,7 @@ import torch
 
 from hrm_lab import act, runs
 from hrm_lab.alarms import EPOCHS
-from hrm_lab.forecast import forecast
+from hrm_lab.forecast import Forecast, forecast
 from hrm_lab.model import HRMConfig
 from hrm_lab.puzzles import dataset
 from hrm_lab.train import TrainConfig, Trainer
@@ -176,13 +176,18 @@ def judge(curves: np.ndarray, n: int, best: float, below: float, bank=None) -> d
 
     curves (seeds, epochs) in [0, 1]; n: puzzles behind each value. None: go on, also where there is no forecast.
     """
-    seeds, epoch = curves.shape
-    try:
-        seen = forecast(np.arange(1, epoch + 1), curves.mean(0), seeds * n, [EPOCHS], bank=bank)
-    except ValueError:
-        return None
-    chance = float((seen.samples[:, -1] > best).mean())
+    seen = at_the_end(curves, n, bank)
+    chance = 1.0 if seen is None else float((seen.samples[:, -1] > best).mean())
     if chance >= below:
         return None
-    return {"why": "unlikely to be the best", "epoch": epoch, "chance": chance,
+    return {"why": "unlikely to be the best", "epoch": curves.shape[1], "chance": chance,
             "quantiles": seen.quantiles[-1].tolist()}
+
+
+def at_the_end(curves: np.ndarray, n: int, bank=None) -> Forecast | None:
+    """The mean of a cell's seeds at the last epoch, forecast from (seeds, epochs); None where there is no forecast."""
+    seeds, epoch = curves.shape
+    try:
+        return forecast(np.arange(1, epoch + 1), curves.mean(0), seeds * n, [EPOCHS], bank=bank)
+    except ValueError:
+        return None

@@ -24,7 +24,7 @@ def rows(n=50, **columns):
 @pytest.mark.parametrize("settings,text", [
     ({"mode": "always"}, "plan.mode: got 'always', expected one of propose, auto"),
     ({"points": [25, 15]}, "plan.points"), ({"points": [50]}, "plan.points"),
-    ({"phases": [{"name": "late", "epochs": [35, 60]}]}, "phase 'late': got epochs 35 to 60"),
+    ({"phases": [{"name": "late", "epochs": [35, 60], "targets": {"loss": "<1"}}]}, "'late': got epochs 35 to 60"),
     ({"phases": [{"name": "a", "epochs": [0, 5], "targets": {"loss": "0.3"}}]}, "loss: got '0.3'"),
     ({"phase": []}, "plan: got phase, expected phases, points and mode only"),
 ])
