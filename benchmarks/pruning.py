@@ -40,10 +40,11 @@ def record(data: str, name: str, steps: int, eval_n: int, seeds: int, metric: st
     for cell in sweep.cells():
         done = train_cell(sweep, cell, lambda *_: None, FOLDER / f".{name}.safetensors")
         spent += done["cpu_seconds"]
-        found.append({"cell": cell, "curves": np.round(done["curves"][metric], 5).tolist()})
-        print(f"{cell}: {np.mean([c[-1] for c in found[-1]['curves']]):.3f}, {done['cpu_seconds']:.1f} CPU-s", flush=True)
-    runs.write_atomic(FOLDER / f"{name}.json", json.dumps({"metric": metric, "n": eval_n, "model": model, "train": recipe,
-                                                          "cpu_seconds": round(spent, 1), "cells": found}) + "\n")
+        curves = np.round(done["curves"][metric], 5)
+        found.append({"cell": cell, "curves": curves.tolist()})
+        print(f"{cell}: {curves[:, -1].mean():.3f}, {done['cpu_seconds']:.1f} CPU-s", flush=True)
+    told = {"metric": metric, "n": eval_n, "model": model, "train": recipe, "cpu_seconds": round(spent, 1)}
+    runs.write_atomic(FOLDER / f"{name}.json", json.dumps(told | {"cells": found}) + "\n")
 
 
 def replay(curves: np.ndarray, ahead: dict, order: np.ndarray, rule: str) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
-from hrm_lab import alarms, metrics, plots
+from hrm_lab import alarms, metrics, plan, plots
 from hrm_lab.forecast import Forecast, forecast, kind_of
 from hrm_lab.forecast_bank import shipped
 from hrm_lab.forecast_targets import series
@@ -75,6 +75,19 @@ def inside(history: list[dict], steps: int, metric: str, past: list[Past]) -> di
             for (low, *_, high), value in zip(one.forecast.quantiles, np.interp(one.forecast.steps, epochs, values),
                                               strict=True)]
     return metrics.proportion(sum(hits), len(hits)) if hits else None
+
+
+def show_plan(planned: plan.Plan, history: list[dict], recipe, model, n_train: int, ceiling: float = 1.0):
+    """Show each phase's targets beside what was reached, and what was seen and proposed at each intervention point."""
+    if rows := plan.reached(planned, history, recipe.steps):
+        told = [row | {"value": "not there yet" if row["value"] is None else f"{row['value']:.3g}",
+                       "met": {True: "yes", False: "no", None: "–"}[row["met"]]} for row in rows]
+        display(pd.DataFrame(told).set_index("phase"))
+    looked = plan.looked_at(planned, history, recipe, model, n_train, ceiling)
+    display(pd.DataFrame([{"at epoch": row["epoch"], "step": row["step"],
+                           "alarms on": "; ".join(f"{a.rule} since step {a.since:,}" for a in row["alarms"]) or "none",
+                           "the table proposes": "; ".join(p.action for p in row["proposals"]) or "nothing"}
+                          for row in looked]).set_index("at epoch"))
 
 
 def show(history: list[dict], steps: int | None = None, names: tuple[str, ...] = ("exact_match", "loss"),

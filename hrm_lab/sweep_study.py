@@ -65,18 +65,23 @@ def locked(path: Path, wait: bool = True):
         yield True
 
 
+def place(sweep: Sweep, folder: Path) -> Path:
+    """Where the locks, checkpoints and cells of this very sweep lie."""
+    return Path(folder) / key(sweep)
+
+
 def wanted(trial) -> dict:
     """The cell that a trial stands for, also one that waits or was killed before it asked for its settings."""
     return trial.params or trial.system_attrs.get("fixed_params", {})
 
 
-def mend(study, sweep: Sweep, folder: Path):
+def mend(study, sweep: Sweep, own: Path):
     """Under the study's lock: fail the trials whose worker is gone, then queue every cell that no living trial has."""
     import optuna
 
     again = [] if sweep.sampler == "tpe" else sweep.cells()
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        with locked(trial_lock(folder, trial.number), wait=False) as free:
+        with locked(own / f"trial-{trial.number}.lock", wait=False) as free:
             if free:
                 again += [wanted(trial)] * bool(wanted(trial))
                 study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
@@ -87,20 +92,16 @@ def mend(study, sweep: Sweep, folder: Path):
             alive.append(cell)
 
 
-def trial_lock(folder: Path, number: int) -> Path:
-    return Path(folder) / "locks" / f"trial-{number}.lock"
-
-
-def claim(study, sweep: Sweep, folder: Path, hold):
+def claim(study, sweep: Sweep, own: Path, hold):
     """The next trial, or None; `hold` (an ExitStack's enter_context) keeps its lock."""
-    with locked(Path(folder) / "study.lock"):
-        mend(study, sweep, folder)
+    with locked(own / "study.lock"):
+        mend(study, sweep, own)
         states = [trial.state.name for trial in study.get_trials(deepcopy=False)]
         queued, tried = "WAITING" in states, sum(state in LIVE for state in states)
         if not queued and (sweep.sampler == "grid" or tried >= sweep.trials):
             return None
         trial = study.ask()
-        hold(locked(trial_lock(folder, trial.number)))
+        hold(locked(own / f"trial-{trial.number}.lock"))
         return trial
 
 
@@ -117,15 +118,14 @@ def suggest(trial, name: str, values):
 
 def work(sweep: Sweep, folder: Path | str, storage: str | None = None) -> int:
     """Train cells of a study until none is left to claim; returns how many. Any number of processes may do this."""
-    folder, done = Path(folder), 0
-    study = open_study(sweep, folder, storage)
+    study, own, done = open_study(sweep, folder, storage), place(sweep, folder), 0
     while True:
         with ExitStack() as stack:
-            trial = claim(study, sweep, folder, stack.enter_context)
+            trial = claim(study, sweep, own, stack.enter_context)
             if trial is None:
                 return done
             try:
-                run_trial(study, trial, sweep, folder)
+                run_trial(study, trial, sweep, own)
             except BaseException:
                 study.tell(trial, state=failed())
                 raise
@@ -138,7 +138,7 @@ def failed():
     return TrialState.FAIL
 
 
-def run_trial(study, trial, sweep: Sweep, folder: Path):
+def run_trial(study, trial, sweep: Sweep, own: Path):
     """Train one cell, write cells/<trial>.json, and tell the study: complete, or pruned and why."""
     from optuna.trial import TrialState
 
@@ -155,9 +155,8 @@ def run_trial(study, trial, sweep: Sweep, folder: Path):
             return None
         return judge(curves, n, max(t.value for t in finished), sweep.prune_below, bank)
 
-    name = identity(key(sweep), cell)
-    found = train_cell(sweep, cell, stop, folder / "checkpoints" / f"{name}.safetensors")
-    runs.write_json(folder / "cells" / f"{trial.number}.json", {"cell": cell, **found})
+    found = train_cell(sweep, cell, stop, own / f"checkpoint-{identity(cell)}.safetensors")
+    runs.write_json(own / f"cell-{trial.number}.json", {"cell": cell, **found})
     value = float(np.mean([curve[-1] for curve in found["curves"][sweep.metric]]))
     if found["stopped"]:
         trial.set_user_attr("stopped", found["stopped"]["why"])
@@ -184,7 +183,7 @@ def cells(sweep: Sweep, folder: Path | str, storage: str | None = None) -> list[
     """What each finished trial found: number, state, value (None where pruned) and the contents of its file."""
     study = open_study(sweep, folder, storage)
     return [{"number": t.number, "state": t.state.name, "value": t.value if t.state.name == "COMPLETE" else None,
-             **runs.read_json(Path(folder) / "cells" / f"{t.number}.json")}
+             **runs.read_json(place(sweep, folder) / f"cell-{t.number}.json")}
             for t in study.get_trials(deepcopy=False) if t.state.name in ("COMPLETE", "PRUNED")]
 
 
@@ -195,7 +194,10 @@ def main(argv=None) -> int:
     parser.add_argument("--storage", help="database URL (default: SQLite in that folder)")
     parser.add_argument("--workers", type=int, default=1, help="processes here, one thread each")
     parser.add_argument("--done", help="write a JSON file with the number of trained cells when nothing is left")
+    parser.add_argument("--with-parent", action="store_true", help="stop when the starting process is gone")
     given = parser.parse_args(argv)
+    if given.with_parent:
+        notebooks.stop_with_parent()
     try:
         sweep = read(notebooks.settings(STEM, given.preset, sweep=None)["sweep"])
         found = run(sweep, given.out, given.workers, given.storage)

@@ -16,7 +16,7 @@ from test_report_html import browser, visit
 
 TASKS = yaml.safe_load((ROOT / "notebooks/presets.yaml").read_text())["smoke"]["02_puzzle_training"]["tasks"]
 TRAINED = [f"02_puzzle_training-{task}" for task in TASKS]
-RUNS = ["01_data_preparation", *TRAINED, "03_swe_code_training", "06_evaluation", "07_report"]
+RUNS = ["01_data_preparation", *TRAINED, "02_sweep", "03_swe_code_training", "06_evaluation", "07_report"]
 PAGES = ["index", *RUNS]
 
 
