@@ -83,7 +83,9 @@ def show_plan(planned: plan.Plan, history: list[dict], recipe, model, n_train: i
         told = [row | {"value": "not there yet" if row["value"] is None else f"{row['value']:.3g}",
                        "met": {True: "yes", False: "no", None: "–"}[row["met"]]} for row in rows]
         display(pd.DataFrame(told).set_index("phase"))
-    looked = plan.looked_at(planned, history, recipe, model, n_train, ceiling)
+    if not (looked := plan.looked_at(planned, history, recipe, model, n_train, ceiling)):
+        display(Markdown("No intervention point has been reached."))
+        return
     display(pd.DataFrame([{"at epoch": row["epoch"], "step": row["step"],
                            "alarms on": "; ".join(f"{a.rule} since step {a.since:,}" for a in row["alarms"]) or "none",
                            "the table proposes": "; ".join(p.action for p in row["proposals"]) or "nothing"}
