@@ -72,7 +72,7 @@ def place(sweep: Sweep, folder: Path) -> Path:
 
 def wanted(trial) -> dict:
     """The cell that a trial stands for, also one that waits or was killed before it asked for its settings."""
-    return trial.params or trial.system_attrs.get("fixed_params", {})
+    return trial.user_attrs.get("cell") or trial.params
 
 
 def mend(study, sweep: Sweep, own: Path):
@@ -88,7 +88,7 @@ def mend(study, sweep: Sweep, own: Path):
     alive = [wanted(trial) for trial in study.get_trials(deepcopy=False) if trial.state.name in LIVE]
     for cell in again:
         if cell not in alive:
-            study.enqueue_trial(cell)
+            study.enqueue_trial(cell, user_attrs={"cell": cell})
             alive.append(cell)
 
 
