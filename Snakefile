@@ -23,7 +23,10 @@ PRESET = config.get("preset", "laptop")
 SETTINGS = presets(PRESET)
 TRAINING = SETTINGS["02_puzzle_training"]["tasks"]  # task -> its settings
 TRAINED = expand("02_puzzle_training-{task}", task=TRAINING)
-RUNS = ["01_data_preparation", *TRAINED, "03_swe_code_training", "05_llama_adapters", "06_evaluation", "07_report"]
+SWEEP = SETTINGS["02_sweep"]
+WORKERS = range(SWEEP.get("workers", 0))  # jobs that share the sweep's cells; 0: its notebook trains them itself
+RUNS = ["00_tour", "01_data_preparation", *TRAINED, "02_sweep", "03_swe_code_training", "04_test_generation",
+        "05_llama_adapters", "06_evaluation", "07_report"]
 
 PYTHON = f"PYTHONPATH={quote(workflow.basedir)} exec {quote(sys.executable)} -m"
 # `exec` and --with-parent: when Snakemake is killed, the notebook that it started ends too.
@@ -86,6 +89,37 @@ rule train:
     threads: lambda wildcards: TRAINING[wildcards.task].get("threads", 1)
     shell:
         EXECUTE + " -p task {wildcards.task:q}"
+
+
+rule sweep_cells:
+    message:
+        "02: cells of the sweep, worker {wildcards.worker}"
+    input:
+        code=notebook("02_sweep")["code"],
+        data=metrics("01_data_preparation"),
+    output:
+        "runs/notebooks/02_sweep/sweep/worker-{worker}.json",
+    params:
+        settings=SWEEP["sweep"],
+    shell:
+        "{PYTHON} hrm_lab.sweep_study --preset {PRESET:q} --out $(dirname {output:q}) --done {output:q} --with-parent"
+
+
+rule sweep:
+    message:
+        "02: sweep and strategies"
+    input:
+        **notebook("02_sweep"),
+        data=metrics("01_data_preparation"),
+        cells=expand("runs/notebooks/02_sweep/sweep/worker-{worker}.json", worker=WORKERS),
+    output:
+        metrics("02_sweep"),
+    log:
+        kept("02_sweep"),
+    params:
+        settings=SWEEP,
+    shell:
+        EXECUTE
 
 
 rule software_engineering:
