@@ -23,7 +23,7 @@ PRESET = config.get("preset", "laptop")
 SETTINGS = presets(PRESET)
 TRAINING = SETTINGS["02_puzzle_training"]["tasks"]  # task -> its settings
 TRAINED = expand("02_puzzle_training-{task}", task=TRAINING)
-RUNS = ["01_data_preparation", *TRAINED, "03_swe_code_training", "06_evaluation", "07_report"]
+RUNS = ["00_tour", "01_data_preparation", *TRAINED, "03_swe_code_training", "06_evaluation", "07_report"]
 
 PYTHON = f"PYTHONPATH={quote(workflow.basedir)} exec {quote(sys.executable)} -m"
 # `exec` and --with-parent: when Snakemake is killed, the notebook that it started ends too.
@@ -54,6 +54,21 @@ wildcard_constraints:
 rule all:
     input:
         "reports/index.html",
+
+
+rule tour:
+    message:
+        "00: a tour with the weights that ship"
+    input:
+        **notebook("00_tour"),
+    output:
+        metrics("00_tour"),
+    log:
+        kept("00_tour"),
+    params:
+        settings=SETTINGS["00_tour"],
+    shell:
+        EXECUTE
 
 
 rule prepare_data:

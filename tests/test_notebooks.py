@@ -16,7 +16,7 @@ from test_report_html import browser, visit
 
 TASKS = yaml.safe_load((ROOT / "notebooks/presets.yaml").read_text())["smoke"]["02_puzzle_training"]["tasks"]
 TRAINED = [f"02_puzzle_training-{task}" for task in TASKS]
-RUNS = ["01_data_preparation", *TRAINED, "03_swe_code_training", "06_evaluation", "07_report"]
+RUNS = ["00_tour", "01_data_preparation", *TRAINED, "03_swe_code_training", "06_evaluation", "07_report"]
 PAGES = ["index", *RUNS]
 
 
@@ -57,6 +57,15 @@ def test_a_notebook_succeeds_and_says_what_it_found(work, run):
         values = [metric[k] for k in ("low", "value", "high") if metric[k] is not None]
         lowest = -1 if "minus_" in name else 0  # a difference of two shares
         assert metric["unit"] != "share" or all(lowest <= x <= 1 for x in values), (name, metric)
+
+
+def test_the_tour_solves_repairs_and_forecasts(work):
+    found = read(work, "00_tour", "metrics.json")["metrics"]
+    assert found["repaired"]["value"] == 1 and 1 <= found["repair_executions"]["value"] <= 300
+    assert found["forecast_inside_90"]["n"] >= 5
+    text = soup(work, "00_tour").get_text(" ")
+    assert "solved: the answer keeps every rule" in text and "tests pass, in a fresh pytest, too" in text
+    assert len(soup(work, "00_tour").select(".hrm-scrub .frame")) >= 4
 
 
 @pytest.mark.parametrize("run", TRAINED)
