@@ -59,6 +59,21 @@ rule all:
         "reports/index.html",
 
 
+rule tour:
+    message:
+        "00: a tour with the weights that ship"
+    input:
+        **notebook("00_tour"),
+    output:
+        metrics("00_tour"),
+    log:
+        kept("00_tour"),
+    params:
+        settings=SETTINGS["00_tour"],
+    shell:
+        EXECUTE
+
+
 rule prepare_data:
     message:
         "01: prepare the data"

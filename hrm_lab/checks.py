@@ -1,4 +1,5 @@
-"""What is checked before a step is trained: that data fit the model, and that a run directory is this very run's.
+"""What is checked before a step is trained: that data fit the model, that a run directory is this very run's, and that
+a checkpoint's config and weights are those of a model.
 
 A run is known by its configurations, the SHA-256 of its data and the SHA-256 of the code that trains it, so
 that "go on with it" never mixes two experiments.
@@ -7,11 +8,16 @@ that "go on with it" never mixes two experiments.
 import hashlib
 import json
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
+import torch
+
 from hrm_lab import runs
-from hrm_lab.model import HRMConfig
+from hrm_lab.model import HRM, HRMConfig
 from hrm_lab.puzzles.dataset import Split
+
+LARGEST = 2**20  # of any whole number in a model's config
 
 
 def check_fit(c: HRMConfig, *splits: Split):
@@ -66,3 +72,38 @@ def differences(a: dict, b: dict) -> str:
              for part in a for k in sorted({*a[part], *b[part]})
              if json.dumps(a[part].get(k)) != json.dumps(b[part].get(k))]
     return "; ".join(found)
+
+
+def config_from(values: dict) -> HRMConfig:
+    """HRMConfig from its JSON form. ValueError names an unknown key, or a value that is none of a model."""
+    known = {f.name: f for f in fields(HRMConfig)}
+    if unknown := sorted(set(values) - set(known)):
+        raise ValueError(f"config: unknown keys {', '.join(unknown)}; expected only {', '.join(sorted(known))}")
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    for name, field in known.items():
+        value = values.get(name, field.default)
+        least = 0 if field.default == 0 else 1  # a default of 0 says "without"
+        if field.type is int:
+            good, want = type(value) is int and least <= value <= LARGEST, f"a whole number, {least} to {LARGEST}"
+        elif field.type is float:
+            good, want = type(value) in (int, float) and abs(value) < 1e9, "a number"
+        elif name == "grid":
+            good = value is None or isinstance(value, tuple) and len(value) == 4 and all(
+                type(v) is int and 1 <= v <= LARGEST for v in value)
+            want = "None or four whole numbers"
+        else:
+            good, want = type(value) is field.type, field.type.__name__
+        if not good:
+            raise ValueError(f"config: {name} is {str(value)[:40]!r}; expected {want}")
+    return HRMConfig(**values)
+
+
+def check_weights(path: Path, tensors: dict[str, torch.Tensor], config: HRMConfig):
+    """Raises CheckpointError where tensors are missing, too many or of other shapes than `config` gives a model."""
+    with torch.device("meta"):  # shapes alone: a config must not ask for memory that the weights do not fill
+        wanted = {name: tuple(t.shape) for name, t in HRM(config).state_dict().items()}
+    for name in sorted({*wanted, *tensors}):
+        found = tuple(tensors[name].shape) if name in tensors else "nothing"
+        if found != wanted.get(name):
+            raise runs.CheckpointError(f"{path}: {name}: got {found}, expected {wanted.get(name, 'no such weights')} "
+                                       "by its config")

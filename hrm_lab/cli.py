@@ -1,7 +1,9 @@
-"""The command `hrm-lab`. `hrm-lab repair PROGRAM --tests TESTS` looks for a patch after which all tests pass.
+"""The command `hrm-lab`. `hrm-lab repair PROGRAM --tests TESTS` looks for a patch after which all tests pass;
+`hrm-lab solve PUZZLE` solves a Sudoku (or a maze, with weights for it) with the weights that ship.
 
-Exit codes: 0 all tests pass (with the patch, or already), 1 no patch was found, 2 the question was wrong (one line on
-stderr says how), 130 interrupted. Standard output holds the answer alone, so that `--json` can be piped.
+Exit codes: 0 all tests pass (with the patch, or already), or the puzzle is solved; 1 no patch, no solution was found; 2
+the question was wrong (one line on stderr says how); 130 interrupted. Standard output holds the answer alone, so that
+`--json` can be piped.
 """
 
 import argparse
@@ -40,6 +42,19 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     one.add_argument("--write", action="store_true", help="write the patch into PROGRAM")
     one.set_defaults(run=repair)
+    one = commands.add_parser("solve", help="solve a Sudoku or a maze, step by step", description="""
+        Solve one puzzle with a trained model and show how it went: attempts under other symmetries until it is sure, a
+        line for each segment, the answer, and whether that keeps the rules. Exit code 0 only if it does.""")
+    one.add_argument("puzzle", metavar="PUZZLE", help="a file, - for standard input, or the puzzle itself: 1-9 "
+                     "and . for blanks; a maze of # . S G")
+    one.add_argument("--weights", metavar="FOLDER",
+                     help="of a trained model (default: the 9x9 Sudoku model that ships)")
+    one.add_argument("--attempts", type=positive(int), metavar="N",
+                     help="at most (default: 32, or all symmetries of a maze)")
+    one.add_argument("--seed", type=int, default=0, help="of the symmetries (default: 0)")
+    one.add_argument("--steps", action="store_true", help="show the grid after each segment, too")
+    one.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    one.set_defaults(run=solve)
     preflight_command.add(commands)
     forecast_command.add(commands)
     return top
@@ -66,6 +81,19 @@ def repair(arguments: argparse.Namespace) -> int:
         if arguments.write and report.patch:
             print(f"written to {arguments.program}")
     return 0 if report.resolved else 1
+
+
+def solve(arguments: argparse.Namespace) -> int:
+    from hrm_lab import solve as solver  # torch
+
+    try:
+        puzzle = solver.read(*solver.source(arguments.puzzle))
+        found = solver.solve(puzzle, arguments.weights or solver.WEIGHTS, arguments.attempts, arguments.seed)
+    except (ValueError, OSError) as error:
+        print(f"hrm-lab solve: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(found.json(), indent=1) if arguments.json else found.text(arguments.steps))
+    return 0 if found.solved else 1
 
 
 def main(argv: list[str] | None = None) -> int:

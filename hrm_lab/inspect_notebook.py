@@ -27,10 +27,13 @@ class Parameter:
 
 def read_parameters(source, where):
     """Name -> Parameter for the source of a `parameters` cell; `where` names the file in errors."""
-    notes = {t.start[0]: t.string.lstrip("# ") for t in tokenize.generate_tokens(io.StringIO(source).readline)
-             if t.type == tokenize.COMMENT}
-    found = {}
-    for node in ast.parse(source).body:
+    try:
+        notes = {t.start[0]: t.string.lstrip("# ") for t in tokenize.generate_tokens(io.StringIO(source).readline)
+                 if t.type == tokenize.COMMENT}
+        body, found = ast.parse(source).body, {}
+    except (SyntaxError, tokenize.TokenError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{where}: parameters cell: {' '.join(str(error).split())[:100]}, expected Python") from None
+    for node in body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         plain = isinstance(node, ast.Assign | ast.AnnAssign) and node.value and len(targets) == 1
         if not plain or not isinstance(targets[0], ast.Name):
@@ -64,11 +67,22 @@ def _annotated_types(node, where):
 def read_notebook(path):
     """The notebook at `path` as plain JSON objects; ValueError if it is not there or is none."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        nb = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}, expected a notebook") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}, expected a notebook") from None
+    cells = nb.get("cells") if isinstance(nb, dict) else None
+    if not isinstance(cells, list):
+        raise ValueError(f"{path}: got no list of cells, expected a notebook")
+    for i, cell in enumerate(cells):
+        source = cell.get("source") if isinstance(cell, dict) else None
+        text = isinstance(source, str) or isinstance(source, list) and all(isinstance(line, str) for line in source)
+        if not text or not isinstance(cell.get("metadata"), dict) or not isinstance(cell.get("cell_type"), str):
+            raise ValueError(f"{path}: cell {i + 1}: expected an object with cell_type, metadata and a source of text")
+        if not isinstance(cell["metadata"].get("tags", []), list):
+            raise ValueError(f"{path}: cell {i + 1}: got tags {str(cell['metadata']['tags'])[:40]!r}, expected a list")
+    return nb
 
 
 def title(nb, otherwise):

@@ -68,7 +68,12 @@ def settings(stem, preset, task=None, **given):
 
 def presets(preset):
     """All settings of one preset: notebook stem -> mapping."""
-    known = yaml.safe_load(PRESETS.read_text(encoding="utf-8"))
+    try:
+        known = yaml.safe_load(PRESETS.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError) as error:
+        raise ValueError(f"notebooks/presets.yaml: {' '.join(str(error).split())[:200]}, expected YAML") from None
+    if not isinstance(known, dict) or not all(isinstance(value, dict) for value in known.values()):
+        raise ValueError(f"notebooks/presets.yaml: got {str(known)[:60]!r}, expected presets with their notebooks")
     if preset not in known:
         raise ValueError(f"notebooks/presets.yaml: unknown preset {preset!r}, expected one of {', '.join(known)}")
     return known[preset]
@@ -118,8 +123,10 @@ def checked_metrics(record, where):
         if type(metric["n"]) is not int or metric["n"] < 0 or not isinstance(metric["unit"], str):
             got = f"n={metric['n']!r}, unit={metric['unit']!r}"
             raise ValueError(f"{where}: metric {name!r}: got {got}, expected a count and a str")
+    if not isinstance(record["headline"], list):
+        raise ValueError(f"{where}: headline: got {str(record['headline'])[:40]!r}, expected a list of metrics")
     for name in record["headline"]:
-        if name not in record["metrics"]:
+        if not isinstance(name, str) or name not in record["metrics"]:
             raise ValueError(f"{where}: headline {name!r}: expected one of the metrics {', '.join(record['metrics'])}")
     return record
 

@@ -30,6 +30,10 @@ from hrm_lab.inspect_notebook import read_parameters
 from hrm_lab.notebooks import checked_metrics, metric_name, shown_metric
 
 TEMPLATES = Path(__file__).parent / "templates"
+ACTIVE = ["script", "link", "iframe", "object", "embed", "base", "meta", "audio", "video", "template", "noscript",
+          "form"]
+SCRIPTS = ("javascript:", "vbscript:", "data:text/html")
+STATUSES = ("ok", "failed", "running")
 FETCHING = ("src", "srcset", "poster", "background", "xlink:href")
 SHOWN = ["text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/latex", "text/plain"]
 NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e[-+]?\d+)?[\u202f\xa0 ]?(%|s|ms|min|h|MB|kB|M|k)?|nan|NaN|None|–|-|")
@@ -155,7 +159,7 @@ def polished(html, heading):
 
 def _disarm(main):
     """Remove everything that runs or fetches. The notebooks are our own, their libraries' HTML is not."""
-    for tag in main.find_all(["script", "link", "iframe", "object", "embed", "base", "meta", "audio", "video"]):
+    for tag in main.find_all(ACTIVE):
         tag.decompose()
     for style in main.find_all("style"):
         if style.has_attr("scoped"):  # pandas' own, which aligns all heads right
@@ -165,9 +169,9 @@ def _disarm(main):
     for tag in main.find_all(True):
         for name, value in list(tag.attrs.items()):
             fetches = name in FETCHING or (name == "href" and tag.name != "a")
-            text = str(value).strip().lower()
+            text = re.sub(r"[\x00-\x20]", "", str(value)).lower()  # browsers skip them in "java\tscript:"
             local = text.startswith(("data:", "#"))
-            if name.startswith("on") or text.startswith("javascript:") or (fetches and not local):
+            if name.startswith("on") or text.startswith(SCRIPTS) or (fetches and not local):
                 del tag.attrs[name]
                 if tag.name == "img" and name == "src":  # in its place a link, which only a click follows
                     tag.name, tag.attrs = "a", {"href": str(value)}
@@ -251,9 +255,13 @@ def load_run(folder):
            "headline": []}
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        run |= {name: value for name, value in record.items() if value is not None}
+        run |= {name: value for name, value in record.items() if value is not None} | {"name": folder.name}
     except (OSError, ValueError, AttributeError) as error:
         return run | {"problem": f"run.json: {_reason(error)}"}
+    if run["status"] not in STATUSES or not isinstance(run["versions"], dict):
+        problem = f"run.json: status {str(run['status'])[:40]!r}, versions {str(run['versions'])[:40]}"
+        return run | {"status": "unfinished", "versions": {},
+                      "problem": f"{problem}; expected {', '.join(STATUSES)} and an object"}
     if run["status"] == "running":
         return run | {"status": "unfinished", "problem": "under way, or killed"}
     if run["status"] == "failed":

@@ -127,7 +127,7 @@ def unpack(path: Path, folder: str | os.PathLike) -> Path:
             with tarfile.open(path) as tar:
                 tar.extractall(part, filter="data")
         except (tarfile.TarError, OSError, EOFError) as error:
-            raise SourceError(f"{path}: {error}; expected a .tar.gz that unpacks") from error
+            raise SourceError(f"{path}: {' '.join(str(error).split())}; expected a .tar.gz that unpacks") from error
         found = list(Path(part).iterdir())
         if len(found) != 1 or not found[0].is_dir():
             raise SourceError(f"{path}: {len(found)} entries at the top; expected one folder")

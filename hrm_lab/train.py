@@ -11,7 +11,6 @@ number of processes can go on with it. N processes resume to the bits of N unint
 Validation, early stopping and `best/` use `valid`, never the test split.
 """
 
-import dataclasses
 import json
 import math
 import time
@@ -23,7 +22,15 @@ import torch
 from tqdm import tqdm
 
 from hrm_lab import act, metrics, optim, runs
-from hrm_lab.checks import check_fit, code_fingerprint, differences, fingerprint, open_run
+from hrm_lab.checks import (
+    check_fit,
+    check_weights,
+    code_fingerprint,
+    config_from,
+    differences,
+    fingerprint,
+    open_run,
+)
 from hrm_lab.model import HRM, HRMConfig
 from hrm_lab.puzzles.dataset import Sampler, Split
 from hrm_lab.ranks import Ranks, share
@@ -328,14 +335,10 @@ def load_model(folder: Path, device: str = "cpu") -> HRM:
     """The model of a `best/` or `final/` folder. CheckpointError if it is missing, cut or altered."""
     path = Path(folder) / "model.safetensors"
     tensors, meta = runs.load_checkpoint(path)
-    model = HRM(config_from(meta["config"]))
+    if not isinstance(meta, dict) or not isinstance(meta.get("config"), dict):
+        raise runs.CheckpointError(f"{path}: metadata without a config; expected the one of a model")
+    config = config_from(meta["config"])
+    check_weights(path, tensors, config)
+    model = HRM(config)
     model.load_state_dict(tensors)
     return model.to(device).eval()
-
-
-def config_from(values: dict) -> HRMConfig:
-    """HRMConfig from its JSON form; unknown keys are an error that names them."""
-    known = {f.name for f in dataclasses.fields(HRMConfig)}
-    if unknown := sorted(set(values) - known):
-        raise ValueError(f"config: unknown keys {', '.join(unknown)}; expected only {', '.join(sorted(known))}")
-    return HRMConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -60,6 +60,15 @@ def test_a_notebook_succeeds_and_says_what_it_found(work, run):
         assert metric["unit"] != "share" or all(lowest <= x <= 1 for x in values), (name, metric)
 
 
+def test_the_tour_solves_repairs_and_forecasts(work):
+    found = read(work, "00_tour", "metrics.json")["metrics"]
+    assert found["repaired"]["value"] == 1 and 1 <= found["repair_executions"]["value"] <= 300
+    assert found["forecast_inside_90"]["n"] >= 5
+    text = soup(work, "00_tour").get_text(" ")
+    assert "solved: the answer keeps every rule" in text and "tests pass, in a fresh pytest, too" in text
+    assert len(soup(work, "00_tour").select(".hrm-scrub .frame")) >= 4
+
+
 @pytest.mark.parametrize("run", TRAINED)
 def test_training_is_judged_by_exact_match_with_n_and_interval(work, run):
     score = read(work, run, "metrics.json")["metrics"]["exact_match"]

@@ -14,9 +14,9 @@ import yaml
 from toy_notebooks import write
 
 ROOT = Path(__file__).parent.parent
-SMOKE = {"01_data_preparation": {"n": 1},
+SMOKE = {"00_tour": {"n": 1}, "01_data_preparation": {"n": 1},
          "02_puzzle_training": {"tasks": {"good": {"steps": 1}, "bad": {"steps": 1, "threads": 2}}},
-         "00_tour": {"n": 1}, "02_sweep": {"sweep": {}}, "03_swe_code_training": {"n": 1},
+         "02_sweep": {"sweep": {}}, "03_swe_code_training": {"n": 1},
          "04_test_generation": {"n": 1}, "05_llama_adapters": {"n": 1}, "06_evaluation": {"n": 1},
          "07_report": {"n": 1}}
 TRAIN = """from hrm_lab.notebooks import settings
@@ -37,10 +37,9 @@ class Project:
         shutil.copy(ROOT / "Snakefile", self.home)
         (self.home / "hrm_lab").symlink_to(ROOT / "hrm_lab")
         self.work.mkdir()
-        for stem, code in (("01_data_preparation", "1"), ("02_puzzle_training", TRAIN),
-                           ("00_tour", "1"), ("02_sweep", "1"), ("03_swe_code_training", "1"),
-                           ("04_test_generation", "1"), ("05_llama_adapters", "1"), ("06_evaluation", "1"),
-                           ("07_report", REPORT)):
+        for stem, code in (("00_tour", "1"), ("01_data_preparation", "1"), ("02_puzzle_training", TRAIN),
+                           ("02_sweep", "1"), ("03_swe_code_training", "1"), ("04_test_generation", "1"),
+                           ("05_llama_adapters", "1"), ("06_evaluation", "1"), ("07_report", REPORT)):
             self.write(stem, code)
 
     def write(self, stem, code):

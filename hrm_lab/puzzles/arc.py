@@ -45,6 +45,9 @@ def _task(raw: dict, where: str) -> dict[str, list[Pair]]:
     for part in ("train", "test"):
         if not isinstance(raw, dict) or not isinstance(raw.get(part), list) or not raw[part]:
             raise DatasetError(f"{where}: no pairs under {part!r}; expected a list of input/output pairs")
+        for i, pair in enumerate(raw[part]):
+            if not isinstance(pair, dict):
+                raise DatasetError(f"{where}, {part} pair {i}: {str(pair)[:40]!r}; expected input and output")
     return {part: [tuple(_grid(pair.get(side), f"{where}, {part} pair {i}, {side}") for side in ("input", "output"))
                    for i, pair in enumerate(raw[part])] for part in ("train", "test")}
 

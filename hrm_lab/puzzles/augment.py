@@ -39,7 +39,7 @@ def _sudoku_maps(n: int, grid: tuple[int, ...], rng: np.random.Generator) -> tup
     tokens = np.empty((n, rows + 2), np.int64)
     tokens[:, :2] = (0, 1)  # pad and blank stay
     tokens[:, 2:] = _permutations(rng, (n, rows)) + 2
-    return cells.reshape(n, -1), tokens
+    return cells.reshape(n, rows * columns), tokens
 
 
 @cache

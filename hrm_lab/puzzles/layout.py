@@ -119,8 +119,8 @@ def _read_array(path: Path, ndim: int, kind: str = "iu") -> np.ndarray:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file; expected a {ndim}-dimensional array") from None
-    except (ValueError, OSError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # besides ValueError and OSError, what a damaged header does to NumPy's parser of it
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DatasetError(f"{path}: not a whole .npy file of plain numbers ({reason}); expected a "
                            f"{ndim}-dimensional array (cut short, or ragged rows stored as objects?)") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in kind:

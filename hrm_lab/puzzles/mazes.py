@@ -20,7 +20,7 @@ LOOPS = 0.01  # share of cells that are opened after the tree has grown
 STRAIGHT = 0.95  # how often growth goes on at the newest cell: long corridors rather than short stubs
 
 
-def _neighbours(rows: int, columns: int) -> list[list[int]]:
+def neighbours(rows: int, columns: int) -> list[list[int]]:
     return [[r * columns + c for r, c in ((i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1))
              if 0 <= r < rows and 0 <= c < columns] for i in range(rows) for j in range(columns)]
 
@@ -61,7 +61,7 @@ def _grow(rows: int, columns: int, beside: list[list[int]], rng: random.Random) 
 
 def random_maze(rows: int, columns: int, rng: random.Random) -> tuple[list[int], list[int], int]:
     """(input tokens, target tokens, steps from S to G) of one maze."""
-    beside = _neighbours(rows, columns)
+    beside = neighbours(rows, columns)
     while True:
         is_open = _grow(rows, columns, beside, rng)
         start = rng.choice([cell for cell, free in enumerate(is_open) if free])

@@ -24,6 +24,7 @@ from hrm_lab.files import write_atomic
 from . import diffs
 from .edits import Edit, apply, candidates
 from .evidence import Evidence
+from .instances import InstanceError, json_rows
 from .languages import normalise
 
 VERDICTS = ("accept", "edit", "reject")
@@ -218,8 +219,36 @@ def way(program: str, fixed: str, edits: tuple[Edit, ...]) -> list[tuple[str, Ed
     return [(program, last)]
 
 
+def read(path: Path | str) -> list[dict]:
+    """The rows that `export` wrote. Raises InstanceError naming file, line and field of one that is none."""
+    wanted = {"program": str, "fixed": str, "verdict": str, "edits": list, "evidence": dict}
+    parts = {"failing": list, "passing": list, "messages": dict, "suspicion": dict, "executions": int}
+    found = []
+    for number, row, problem in json_rows(path):
+        where = f"{Path(path).name}:{number}"
+        if problem or not isinstance(row, dict):
+            raise InstanceError(f"{where}: {problem or 'not an object'}; expected a verdict")
+        for name, kind in wanted.items():
+            if not isinstance(row.get(name), kind):
+                raise InstanceError(f"{where}: field {name} is {row.get(name)!r:.60}; expected {kind.__name__}")
+        if row["verdict"] not in VERDICTS:
+            raise InstanceError(f"{where}: field verdict is {row['verdict']!r:.40}; expected {', '.join(VERDICTS)}")
+        for edit in row["edits"] or [None]:
+            kinds = {"kind": str, "start": int, "end": int, "text": str}
+            if not (isinstance(edit, dict) and set(edit) == set(kinds)
+                    and all(type(edit[name]) is kind for name, kind in kinds.items())
+                    and 0 <= edit["start"] <= edit["end"] <= len(row["program"])):
+                raise InstanceError(f"{where}: field edits holds {edit!r:.60}; expected edits of the program")
+        known = row["evidence"]
+        if not all(isinstance(known.get(name), kind) for name, kind in parts.items()) or not all(
+                line.isascii() and line.isdigit() for line in known["suspicion"]):
+            raise InstanceError(f"{where}: field evidence is {known!r:.60}; expected {', '.join(parts)}")
+        found.append(row)
+    return found
+
+
 def examples(path: Path | str, seed: int = 0) -> tuple[list, dict[str, int]]:
-    """`policy_data.Example`s of an exported file, and the counts of `lessons`.
+    """`policy_data.Example`s of an exported file (see `read`), and the counts of `lessons`.
 
     Row 0 is what is right, then come the rejected edits, each for itself, then a sample that stands for all others.
     """
@@ -227,8 +256,7 @@ def examples(path: Path | str, seed: int = 0) -> tuple[list, dict[str, int]]:
     from .policy_data import RIVALS, Example  # torch
     from .reading import Reading
 
-    with open(path, encoding="utf-8") as file:
-        taught, counts = lessons(map(json.loads, file))
+    taught, counts = lessons(read(path))
     rng, made = Random(seed), []
     for lesson in taught:
         if lesson.right is None:
