@@ -54,6 +54,15 @@ def real(lengths: Tensor, width: int) -> Tensor:
     return torch.arange(width, device=lengths.device) < lengths[:, None]
 
 
+def padded(rows: list[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
+    """Ids (B, longest) and lengths (B,) of rows of ids."""
+    lengths = torch.tensor([len(row) for row in rows])
+    out = torch.full((len(rows), int(lengths.max())), PAD)
+    for b, row in enumerate(rows):
+        out[b, :len(row)] = torch.tensor(row)
+    return out, lengths
+
+
 def collate(pairs: list[Pair]) -> Batch:
     """Raises ValueError naming the example: no example at all, an empty source or an empty target."""
     if not pairs:
@@ -62,13 +71,6 @@ def collate(pairs: list[Pair]) -> Batch:
         for field in ("source", "target"):
             if not getattr(pair, field):
                 raise ValueError(f"batch: example {n}: {field} has 0 tokens, expected at least 1")
-
-    def padded(rows: list[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
-        lengths = torch.tensor([len(row) for row in rows])
-        out = torch.full((len(rows), int(lengths.max())), PAD)
-        for b, row in enumerate(rows):
-            out[b, :len(row)] = torch.tensor(row)
-        return out, lengths
 
     return Batch(*padded([p.source for p in pairs]), *padded([p.target for p in pairs]),
                  torch.tensor([p.weight for p in pairs], dtype=torch.float32))
