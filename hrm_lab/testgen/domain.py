@@ -27,7 +27,7 @@ TRIES = 400
 FIELDS = {"family", "held_out_family", "slots", "requirements", "held_out", "test", "inputs", "outcome", "reference",
           "mutants"}
 COLUMN = re.compile(r"<([^<>\n]+)>")
-EACH = re.compile(r"\{each (\w+)\}")
+EACH = re.compile(r"\beach (\w+)")
 
 
 class DomainError(ValueError):
@@ -178,7 +178,8 @@ def _one(kind: str, arguments, found: dict[str, Value], rng: Random) -> Value:
         return low + expressions.timedelta(rng.randint(0, (high - low).days))
     if kind == "sample":
         size = rng.randint(*arguments["size"])
-        return tuple(rng.sample(arguments["of"], size))
+        picked = rng.sample(range(len(arguments["of"])), size)
+        return tuple(arguments["of"][i] for i in (sorted(picked) if arguments.get("ordered") else picked))
     signs = {"A": "ABCDEFGHJKLMNPQRSTUVWXYZ", "#": "0123456789", "~": "0123456789ABCDEF"}
     return "".join(rng.choice(signs[sign]) if sign in signs else sign for sign in arguments)
 
@@ -203,8 +204,8 @@ def draft(family: Family, found: dict[str, Value], rename: dict[str, str] | None
 
     lines = []
     for line in family.test.splitlines():
-        if each := EACH.search(line):
-            lines += [EACH.sub(f"{{{each[1]}[{i}]}}", line) for i in range(len(found[each[1]]))]
+        if (each := EACH.search(line)) and "|" in line:
+            lines += [EACH.sub(rf"\1[{i}]", line) for i in range(len(found[each[1]]))]
         else:
             lines.append(line)
     return align("\n".join(HOLE.sub(fill, line) for line in lines)) + "\n"
@@ -250,8 +251,7 @@ def expected(family: Family, found: dict[str, Value]) -> str:
 
 def record(domain: Domain, family: Family, found: dict[str, Value], wording: int, axis: str) -> Record:
     """The record of these values in wording number `wording` (the held-out ones come after the others)."""
-    slots = {name: list(value) if isinstance(value, tuple) else show(value) for name, value in found.items()
-             if family.slots.get(name, ("oneof",))[0] != "let"}
+    slots = {name: list(value) if isinstance(value, tuple) else show(value) for name, value in found.items()}
     said = render((*family.requirements, *family.paraphrases)[wording], found)
     group = f"{domain.name}/{family.name}/{key(repr(sorted(slots.items())))[:10]}"
     return Record(f"{group}/{wording}", group, f"grammar:{domain.name}", domain.licence, domain.name, family.name,

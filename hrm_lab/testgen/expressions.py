@@ -276,8 +276,9 @@ FUNCTIONS = {
     "upper": lambda text: text.upper(), "lower": lambda text: text.lower(),
     "starts": lambda text, part: text.startswith(part), "ends": lambda text, part: text.endswith(part),
     "split": lambda text, sep: tuple(text.split(sep)), "join": lambda items, sep: sep.join(map(show, items)),
-    "without": _without, "all_in": lambda items, others: set(items) <= set(others),
-    "any_in": lambda items, others: bool(set(items) & set(others)),
+    "without": _without, "others": lambda items, one: tuple(item for item in items if item != one),
+    "all_in": lambda items, held: set(items) <= set(held),
+    "any_in": lambda items, held: bool(set(items) & set(held)),
     "check_37_36": identifiers.check_37_36, "check_mod_10": identifiers.check_mod_10,
     "check_mod_11": identifiers.check_mod_11,
 }

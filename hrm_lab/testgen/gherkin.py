@@ -29,7 +29,7 @@ class Case:
 
 
 def document(text: str) -> dict:
-    """The syntax tree of the official parser. Raises `GherkinError`: not UTF-8 text, over-long, or it does not parse."""
+    """The syntax tree of the official parser. Raises `GherkinError`: over-long, or it does not parse."""
     if len(text) > LONGEST:
         raise GherkinError(f"{len(text):,} characters; expected at most {LONGEST:,}")
     try:

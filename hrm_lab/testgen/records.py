@@ -111,7 +111,7 @@ def read(path: Path | str) -> list[Record]:
         where = f"{path}: line {number}"
         value = read_object(text, where)
         if unknown := set(value) - known:
-            raise RecordError(f"{where}: field {sorted(unknown)[0]!r} is not known; expected {', '.join(sorted(known))}")
+            raise RecordError(f"{where}: field {min(unknown)!r} is not known; expected {', '.join(sorted(known))}")
         try:
             found.append(check(Record(**value), where))
         except TypeError as error:
