@@ -32,8 +32,9 @@ PATTERNS = {
     "MARK": r"[{}]+",
     "TEXT": r"(?<=\")[^\"{}\n]{1,80}(?=\")|(?<=“)[^”{}\n]{1,80}(?=”)",
     "DATE": r"(?<![\w.-])\d{4}-\d\d-\d\d(?![\w-])|(?<![\w.-])\d{1,2} (?:" + "|".join(MONTHS) + r") \d{4}(?!\w)",
-    "TIME": r"(?<![\w.:])(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?(?![\w:])",
-    "CODE": r"(?<![\w./-])(?=[\w./-]*\d)(?=[\w./-]*[A-Za-z/-])\w+(?:[./-]\w+)+|(?<![\w.-])(?=\w*\d)[A-Za-z]\w*(?![\w-])",
+    "TIME": r"(?<![\w.:])(?:[01]\d|2[0-3]):[0-5]\d(?![\w:])",
+    "CODE": r"(?<![\w./-])(?=[\w./-]*\d)(?=[\w./-]*[A-Za-z/]|(?:\d+-){2})\w+(?:[./-]\w+)+"
+            r"|(?<![\w.-])(?=\w*\d)[A-Za-z]\w*(?![\w-])",
     "NUM": r"(?<![\w.])(?:(?<![-\w])-)?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w.]*\d)",
 }
 WORD = re.compile(r"[^\W\d_][\w+'’&-]*")
@@ -203,7 +204,10 @@ def original(found: Abstract) -> str:
 
 def restore(target: str, values: dict[str, Value]) -> str:
     """The test with its expressions evaluated. Raises `ExpressionError`: an unbound placeholder, an impossible value."""
-    return expressions.render(target, values)
+    try:
+        return expressions.render(target, values)
+    except AttributeError as error:  # a function of texts on a number
+        raise ExpressionError(str(error)) from None
 
 
 def annotate(target: str, found: Abstract) -> str | None:
@@ -249,9 +253,7 @@ def drafted(record: Record, found: Abstract, family: domains.Family) -> str | No
         return names[0] if len(names) == 1 else None
 
     for slot in family.visible:
-        value = values.get(slot)
-        if family.slots.get(slot, ("",))[0] == "let":
-            continue
+        value = values[slot]
         if isinstance(value, tuple):
             lists[slot.upper()] = [placeholder(item) for item in value]
             rename[slot] = slot.upper()
@@ -265,6 +267,7 @@ def drafted(record: Record, found: Abstract, family: domains.Family) -> str | No
     for slot, items in lists.items():
         text = re.sub(rf"\b{slot}\[(\d+)\]", lambda m, items=items: items[int(m[1])], text)
         text = re.sub(rf"\b{slot}\b", "(" + "".join(f"{item}, " for item in items) + ")", text)
+    text = re.sub(r"\bnumber\((NUM\d+)\)", r"\1", text)
     return text if restore(text, found.values) == record.target else None
 
 
