@@ -12,9 +12,10 @@ the abstract requirement gives the requirement back to the letter, whatever it h
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 
 from hrm_lab.files import write_json
@@ -34,7 +35,7 @@ PATTERNS = {
     "DATE": r"(?<![\w.-])\d{4}-\d\d-\d\d(?![\w-])|(?<![\w.-])\d{1,2} (?:" + "|".join(MONTHS) + r") \d{4}(?!\w)",
     "TIME": r"(?<![\w.:])(?:[01]\d|2[0-3]):[0-5]\d(?![\w:])",
     "CODE": r"(?<![\w./-])(?=[\w./-]*\d)(?=[\w./-]*[A-Za-z/]|(?:\d+-){2})\w+(?:[./-]\w+)+"
-            r"|(?<![\w.-])(?=\w*\d)[A-Za-z]\w*(?![\w-])",
+            r"|(?<![\w.-])(?=\w*\d)(?=\w*[A-Z_])\w+(?![\w-])",
     "NUM": r"(?<![\w.])(?:(?<![-\w])-)?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w.]*\d)",
 }
 WORD = re.compile(r"[^\W\d_][\w+'’&-]*")
@@ -45,12 +46,14 @@ OFFSETS = [sign + step for step in ("1", "0.1", "0.01", "0.5", "5", "10") for si
 @dataclass(frozen=True)
 class Lexicon:
     """What training texts tell of words: `words` in lower case outside slots, `capitals` that are no names, `terms` of the
-    domain (values of closed slots), `tails` that follow the first word of a name."""
+    domain (values of closed slots), `tails` that follow the first word of a name ("0": numbers do), `units` that follow
+    a number which is a value."""
 
     words: frozenset[str]
     capitals: frozenset[str]
     terms: tuple[str, ...]
     tails: frozenset[str]
+    units: frozenset[str]
 
     def save(self, path: Path | str):
         write_json(path, {name: sorted(value) for name, value in asdict(self).items()})
@@ -58,8 +61,7 @@ class Lexicon:
     @classmethod
     def load(cls, path: Path | str) -> "Lexicon":
         found = read_json(Path(path))
-        return cls(frozenset(found["words"]), frozenset(found["capitals"]), longest_first(found["terms"]),
-                   frozenset(found["tails"]))
+        return cls(**{name: longest_first(v) if name == "terms" else frozenset(v) for name, v in found.items()})
 
 
 @dataclass(frozen=True)
@@ -99,16 +101,23 @@ def learn(records: list[Record], texts: list[str] = ()) -> Lexicon:
             closed.add(where)
             terms |= set(wordy)
         else:
-            tails |= {word for v in wordy for word in v.split()[1:]}
-    words, capitals = set(), set()
+            tails |= {re.sub(r"^\d+$", "0", word) for v in wordy for word in v.split()[1:]}
+    words, capitals, units = set(), set(), Counter()
     for text in [*texts, *(without_slots(r) for r in records)]:
         for match in WORD.finditer(text):
             if match[0][0].isupper() and not starts_sentence(text, match.start()) or match[0][1:] != match[0][1:].lower():
                 capitals.add(match[0])
             else:
                 words.add(match[0].lower())
-    capitals |= {word for term in terms for word in term.split() if word[0].isupper()}
-    return Lexicon(frozenset(words), frozenset(capitals), longest_first(terms), frozenset(tails))
+    capitals |= {word for term in terms for word in term.split() if word != word.lower()}
+    for r in records:
+        texts = [value for value in r.slots.values() if isinstance(value, str)]
+        units.update(match[1] for v in texts if re.fullmatch(r"-?[\d.]+", v)
+                     for match in re.finditer(rf"(?<![\w.-]){re.escape(v)} ([^\W\d_]+)", r.input))
+        units.subtract(match[1] for v in texts if re.search(r"[^\W\d_]", v)
+                       for match in re.finditer(rf"(?<!\w){re.escape(v)} ([^\W\d_]+)", r.input))
+    return Lexicon(frozenset(words), frozenset(capitals), longest_first(terms), frozenset(tails),
+                   frozenset(word for word, n in units.items() if n > 0))
 
 
 def without_slots(record: Record) -> str:
@@ -135,29 +144,39 @@ def abstract(text: str, lexicon: Lexicon) -> Abstract:
         if low < high and all(high <= a or b <= low for a, b, *_ in spans):
             spans.append((low, high, kind, value, shown))
 
-    for kind in ("MARK", "TEXT", "DATE", "TIME"):
-        for match in re.finditer(PATTERNS[kind], text):
-            if (value := typed(kind, match[0])) is not None:
-                add(kind, *match.span(), value)
-    for low, high in names(text, lexicon):
-        add("NAME", low, high, text[low:high])
-    if lexicon.terms:
-        for match in re.finditer(rf"(?<![\w-])(?:{'|'.join(map(re.escape, lexicon.terms))})(?![\w-])", text, re.I):
-            canonical = next(t for t in lexicon.terms if t.lower() == match[0].lower())
-            add("TERM", *match.span(), canonical, True)
-    for kind in ("CODE", "NUM"):
+    def search(kind: str):
         for match in re.finditer(PATTERNS[kind], text, re.ASCII):
-            known = kind == "CODE" and match[0] in lexicon.capitals
-            if not known and (value := typed(kind, match[0])) is not None:
+            if match[0] not in lexicon.capitals and (value := typed(kind, match[0])) is not None:
                 add(kind, *match.span(), value)
-    parts, bindings, at, count = [], [], 0, defaultdict(int)
+
+    for kind in ("MARK", "TEXT", "DATE", "TIME"):
+        search(kind)
+    for match in re.finditer(term_pattern(lexicon.terms), text) if lexicon.terms else ():
+        exact = match[0] in lexicon.terms
+        add("TERM", *match.span(), match[0] if exact else match[0][0].lower() + match[0][1:], True)
+    search("CODE")
+    taken = [(low, high) for low, high, *_ in spans]
+    for low, high in names(text, lexicon, taken):
+        add("NAME", low, high, text[low:high])
+    search("NUM")
+    parts, bindings, at, count = [], {}, 0, defaultdict(int)
     for low, high, kind, value, shown in sorted(spans, key=lambda span: span[:2]):
-        count[kind] += 1
-        name = f"{kind}{count[kind]}"
-        parts += [text[at:low], "{", name, "}", text[low:high] if shown else ""]
-        bindings.append(Binding(name, text[low:high], value, shown))
+        surface = text[low:high]
+        same = (kind, value, surface, low if kind == "NUM" else 0)  # equal numbers may mean two things
+        if same not in bindings:
+            count[kind] += 1
+            bindings[same] = Binding(f"{kind}{count[kind]}", surface, value, shown)
+        parts += [text[at:low], "{", bindings[same].name, "}", surface if shown else ""]
         at = high
-    return Abstract("".join([*parts, text[at:]]), tuple(bindings))
+    return Abstract("".join([*parts, text[at:]]), tuple(bindings.values()))
+
+
+@lru_cache(maxsize=8)
+def term_pattern(terms: tuple[str, ...]) -> re.Pattern:
+    """Terms as they are; those in lower case with a capital first letter too."""
+    each = [re.escape(t) if t != t.lower() or not t[0].isalpha() else f"[{t[0]}{t[0].upper()}]{re.escape(t[1:])}"
+            for t in terms]
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(each)})(?![\w-])")
 
 
 def typed(kind: str, surface: str) -> Value | None:
@@ -175,22 +194,26 @@ def typed(kind: str, surface: str) -> Value | None:
     return surface
 
 
-def names(text: str, lexicon: Lexicon) -> list[tuple[int, int]]:
+def names(text: str, lexicon: Lexicon, taken: list[tuple[int, int]] = ()) -> list[tuple[int, int]]:
     """Where names stand: capitalised words that are neither known capitals nor ordinary words at a sentence's start."""
     found, unsure, end = [], [], 0
     for match in WORD.finditer(text):
         word, first = match[0], starts_sentence(text, match.start())
-        if match.start() < end or word == word.lower() or word in lexicon.capitals:
+        inside = any(low <= match.start() < high for low, high in taken)
+        if match.start() < end or inside or word == word.lower() or word in lexicon.capitals:
             continue
-        if first and word[1:] == word[1:].lower() and word.lower() in lexicon.words:
+        mixed = word[1:] != word[1:].lower()
+        if first and not mixed and word.lower() in lexicon.words:
             continue
         end = match.end()
-        while tail := re.match(r" (\d{1,2}(?![\w.,:-])|[^\W\d_][\w+'’&-]*)", text[end:]):
-            if tail[1] not in lexicon.tails:
+        while tail := re.match(r" (\d{1,2}(?![\w.:-]*\w)|[^\W\d_][\w+'’&-]*)( [^\W\d_]+)?", text[end:]):
+            number = tail[1].isdigit()
+            if ("0" if number else tail[1]) not in lexicon.tails or number and (tail[2] or "")[1:] in lexicon.units:
                 break
-            end += tail.end()
-        (unsure if first else found).append((match.start(), end))
-    return sorted(found or unsure)  # a sentence's first word is weak evidence, and counts where there is no better
+            end += tail.end(1)
+        sure = not first or mixed or end > match.end()  # a sentence's first word alone is weak evidence
+        (found if sure else unsure).append((match.start(), end))
+    return sorted(found or unsure)
 
 
 def original(found: Abstract) -> str:
@@ -241,16 +264,18 @@ def annotate(target: str, found: Abstract) -> str | None:
 def drafted(record: Record, found: Abstract, family: domains.Family) -> str | None:
     """The test of a grammar's record with the family's own expressions over placeholders.
 
-    None if a value of the requirement is bound more than once or not at all: whose placeholder it is would be a guess.
+    None if a value is not bound, or is that of two slots: whose placeholder it is would be a guess.
     """
     values, rename, lists = domains.values(family, record.slots), {}, {}
-    held = defaultdict(list)
+    held, owners = defaultdict(list), Counter()
     for b in found.bindings:
         held[expressions.show(b.value)].append(b.name)
+    for slot in family.visible:
+        owners.update(map(expressions.show, values[slot] if isinstance(values[slot], tuple) else [values[slot]]))
 
     def placeholder(value: Value) -> str | None:
         names = held.get(expressions.show(value), [])
-        return names[0] if len(names) == 1 else None
+        return names[0] if names and owners[expressions.show(value)] == 1 else None
 
     for slot in family.visible:
         value = values[slot]
