@@ -5,6 +5,7 @@ requirement on both sides; and the axis on which it is held out ("train" if it i
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
@@ -79,18 +80,17 @@ def check(record: Record, where: str) -> Record:
     return record
 
 
-def read_lines(path: Path | str) -> list[tuple[int, str]]:
-    """(number, line) of each line that is not blank. Raises `RecordError`: a line that is not UTF-8."""
-    found = []
+def lines(path: Path | str) -> Iterator[tuple[str, str | RecordError]]:
+    """("file: line n", text) of each line that is not blank; a `RecordError` for a line that is not UTF-8."""
     for number, line in enumerate(Path(path).read_bytes().splitlines(), 1):
+        where = f"{path}: line {number}"
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise RecordError(f"{path}: line {number}: byte {error.start} is 0x{line[error.start]:02x}; "
-                              "expected UTF-8") from None
+            yield where, RecordError(f"{where}: byte {error.start} is 0x{line[error.start]:02x}; expected UTF-8")
+            continue
         if text.strip():
-            found.append((number, text))
-    return found
+            yield where, text
 
 
 def read_object(text: str, where: str) -> dict:
@@ -107,8 +107,9 @@ def read_object(text: str, where: str) -> dict:
 def read(path: Path | str) -> list[Record]:
     """The records of a JSONL file. Raises `RecordError` naming file, line and field."""
     known, found = {f.name for f in fields(Record)}, []
-    for number, text in read_lines(path):
-        where = f"{path}: line {number}"
+    for where, text in lines(path):
+        if isinstance(text, RecordError):
+            raise text
         value = read_object(text, where)
         if unknown := set(value) - known:
             raise RecordError(f"{where}: field {min(unknown)!r} is not known; expected {', '.join(sorted(known))}")
@@ -121,7 +122,7 @@ def read(path: Path | str) -> list[Record]:
 
 def write(path: Path | str, records: list[Record]):
     """JSON lines, whole or not at all. Raises `RecordError`: a record that `read` would refuse."""
-    lines = [json.dumps(asdict(check(record, f"{path}: record {i}")), ensure_ascii=False, sort_keys=True)
-             for i, record in enumerate(records, 1)]
-    write_atomic(path, "".join(line + "\n" for line in lines))
+    rows = [json.dumps(asdict(check(record, f"{path}: record {i}")), ensure_ascii=False, sort_keys=True)
+            for i, record in enumerate(records, 1)]
+    write_atomic(path, "".join(row + "\n" for row in rows))
 
