@@ -1,9 +1,9 @@
 """What a model must beat: guessing, counting, copying the nearest test, and rules.
 
-Language models over the same tokens: uniform, unigram, bigram, and the nearest test read as a prediction (`Retrieval`).
-Writers: the nearest training requirement's test, its placeholders filled from the new requirement, or copied with its old
-values as one who only copies would; and keyword rules. All see the training split alone. Unusual: retrieval and rules get the
-same slots and expressions as the model, so what they lack is not the arithmetic.
+Language models over the same tokens: uniform, unigram, bigram, and the nearest test read as a prediction
+(`Retrieval`). Writers: the nearest training requirement's test, its placeholders filled from the new requirement, or
+copied with its old values as one who only copies would; and keyword rules. All see the training split alone. Unusual:
+retrieval and rules get the same slots and expressions as the model, so what they lack is not the arithmetic.
 """
 
 import math
@@ -16,7 +16,7 @@ import numpy as np
 from hrm_lab.testgen import slots
 from hrm_lab.testgen.batches import Pair
 from hrm_lab.testgen.slots import Abstract
-from hrm_lab.testgen.tokenizer import BEGIN
+from hrm_lab.testgen.tokenizer import BEGIN, END, decode
 from hrm_lab.testgen.writer import Codec, Example, Written, restored
 
 KEYWORDS = 8  # words that a rule knows of a family
@@ -57,6 +57,26 @@ class Counts:
             return [-np.log(self.single[list(p.target)]) for p in pairs]
         return [np.array([-math.log(self.bigram(a, b)) for a, b in zip((BEGIN, *p.target), p.target, strict=False)])
                 for p in pairs]
+
+
+def sample(counts: Counts, order: int, codec: Codec, requirements: list[str], limit: int = 150) -> list[Written]:
+    """Tests drawn from counts alone (order 0: uniform); the requirement only fills placeholders. Same seed, same
+    tests.
+    """
+    made = []
+    for number, text in enumerate(requirements):
+        rng, last, ids = np.random.default_rng((order, number)), BEGIN, []
+        while len(ids) < limit:
+            if order == 2 and last in counts.double:
+                options = counts.double[last]
+                last = int(rng.choice(list(options), p=np.array(list(options.values())) / counts.total[last]))
+            else:
+                last = int(rng.choice(counts.size, p=counts.single if order else None))
+            if last == END:
+                break
+            ids.append(last)
+        made.append(restored(decode(codec.tokenizer, ids), slots.abstract(text, codec.lexicon)))
+    return made
 
 
 # ---------------------------------------------------------------- the nearest requirement

@@ -1,9 +1,9 @@
 """Pairs of token ids, batches of them with truly separate lengths, and their order in an epoch.
 
-Unusual: source and target are padded apart, each to the longest of its own kind in the batch, and the loss mask comes from
-the target's length alone. (One shared maximum for both, a mask from the input's length and a loss over padding are how a
-model of this kind is most often broken in silence.) Batches hold examples of like length; their order depends on seed and
-epoch alone, so that a resumed run needs no more than its step.
+Unusual: source and target are padded apart, each to the longest of its own kind in the batch, and the loss mask comes
+from the target's length alone. (One shared maximum for both, a mask from the input's length and a loss over padding
+are how a model of this kind is most often broken in silence.) Batches hold examples of like length; their order
+depends on seed and epoch alone, so that a resumed run needs no more than its step.
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
 """Decoding under a grammar: restricted Gherkin by `llguidance`, with placeholders that the requirement really has.
 
-The grammar fixes what the official parser wants (a feature, scenarios in the order Given, When, Then, rows as wide as their
-header) and what restoring wants: the only expressions are those seen in training whose placeholders are bound. One
-grammar a set of bound placeholders, built once. Unusual: a text that reaches its limit is cut back to the last place where the
-grammar would have let it end, so that what comes out is valid or empty.
+The grammar fixes what the official parser wants (a feature, scenarios in the order Given, When, Then, rows as wide as
+their header) and what restoring wants: the only expressions are those seen in training whose placeholders are bound.
+One grammar a set of bound placeholders, built once. Unusual: a text that reaches its limit is cut back to the last
+place where the grammar would have let it end, so that what comes out is valid or empty.
 """
 
 import re

@@ -1,8 +1,8 @@
 """Training of a text model on pairs: AdamW, clipping, weight average, early stopping, the best epoch, exact resume.
 
 Pre-training and fine-tuning are the same call on other pairs. The checkpoint that counts has its epoch in its name
-(`checkpoints/best-epoch-007.safetensors`). A run that was killed goes on from its last whole epoch and ends with the same
-bits (CPU, same thread count): the order of batches and the hidden source tokens depend on seed and step alone.
+(`checkpoints/best-epoch-007.safetensors`). A run that was killed goes on from its last whole epoch and ends with the
+same bits (CPU, same thread count): the order of batches and the hidden source tokens depend on seed and step alone.
 Unusual: the best epoch is chosen by a task score where the caller gives one (`check`), by the loss only where it ties;
 and in training some words of the source are hidden, so that a paraphrase may lack the words that gave a family away.
 """
@@ -70,7 +70,8 @@ def hide(batch: Batch, c: Training, step: int):
     batch.source[(drawn.to(batch.source.device) < c.hide) & ordinary] = HIDDEN
 
 
-def token_nll(model: nn.Module, pairs: list[Pair], dtype: torch.dtype = torch.float32, size: int = 64) -> list[np.ndarray]:
+def token_nll(model: nn.Module, pairs: list[Pair], dtype: torch.dtype = torch.float32,
+              size: int = 64) -> list[np.ndarray]:
     """The nats of every target token of each pair, (T,) each, without padding."""
     found: list[np.ndarray | None] = [None] * len(pairs)
     order = sorted(range(len(pairs)), key=lambda n: len(pairs[n].target))
@@ -94,11 +95,11 @@ def fit(model: nn.Module, c: Training, train: list[Pair], valid: list[Pair], run
         resume: bool = False, describe: dict | None = None, stop_after: int = 0) -> dict:
     """Train into the folder `run`; the model ends with the weights of the best epoch.
 
-    check(model) -> {"merit": float, ...}: a task score on validation data, logged each epoch; the highest merit is best.
-    resume: go on from the last whole epoch, if there is one; otherwise the folder's earlier history is dropped.
-    describe: what the checkpoint says of itself. stop_after: leave off after this epoch, to be resumed.
-    Returns the best epoch, its path, the epochs' rows and the seconds. Raises ValueError: no data; CheckpointError: a
-    checkpoint of another configuration; FloatingPointError: a loss that is no longer finite.
+    check(model) -> {"merit": float, ...}: a task score on validation data, logged each epoch; the highest merit is
+    best. resume: go on from the last whole epoch, if there is one; otherwise the folder's earlier history is dropped.
+    describe: what the checkpoint says of itself. stop_after: leave off after this epoch, to be resumed. Returns the
+    best epoch, its path, the epochs' rows and the seconds. Raises ValueError: no data; CheckpointError: a checkpoint
+    of another configuration; FloatingPointError: a loss that is no longer finite.
     """
     run = Path(run)
     if not train or not valid:
@@ -170,7 +171,8 @@ def fit(model: nn.Module, c: Training, train: list[Pair], valid: list[Pair], run
     history = runs.read_metrics(run)
     found = {"best_epoch": best["epoch"], "checkpoint": best["path"], "history": history, "seconds": clock.wall,
              "cpu_seconds": clock.cpu, "reason": reason or f"all {c.epochs} epochs done", "examples": len(train)}
-    write_json(run / "run.json", {**configs, **runs.facts(device), **{k: v for k, v in found.items() if k != "history"}})
+    told = {k: v for k, v in found.items() if k != "history"}
+    write_json(run / "run.json", {**configs, **runs.facts(device), **told})
     return found
 
 

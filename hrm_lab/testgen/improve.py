@@ -1,7 +1,7 @@
 """Learning from verdicts, proved by simulation: an honest reviewer runs each test, a control trains as long without it.
 
-A round: the model writes tests for requirements that are new to it, the reviewer accepts, edits (the right test takes the
-place of the wrong one) or rejects, and the model is trained on with what it was told among its old examples. The
+A round: the model writes tests for requirements that are new to it, the reviewer accepts, edits (the right test takes
+the place of the wrong one) or rejects, and the model is trained on with what it was told among its old examples. The
 control gets the same number of steps on the old examples alone, so that what is measured is the verdicts and not the
 training. Edits weigh 2, accepted tests 1; rejected ones teach only through the preference pairs that the store
 exports. Unusual: acceptance is judged on requirements that no round has shown.
@@ -27,7 +27,8 @@ WEIGHTS = {"accept": 1.0, "edit": 2.0}
 
 @dataclass(frozen=True)
 class Round:
-    """One arm after one round: how many of its fresh tests are right (`accepted`, (n,) bool), and the verdicts so far."""
+    """One arm after one round: how many of its fresh tests are right (`accepted`, (n,) bool), and the verdicts so far.
+    """
 
     arm: str
     number: int
@@ -41,7 +42,8 @@ class Round:
 
 def taught(records: list[Record], written: list[Written], verdicts: list[str], codec: Codec,
            domain: Domain) -> list[Example]:
-    """Training examples from verdicts: an accepted test as the model drafted it, an edited one as the reviewer has it."""
+    """Training examples from verdicts: an accepted test as the model drafted it, an edited one as the reviewer has it.
+    """
     made = []
     for record, text, verdict in zip(records, written, verdicts, strict=True):
         if verdict == "accept":

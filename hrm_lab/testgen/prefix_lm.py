@@ -33,7 +33,8 @@ class PrefixLM(nn.Module):
         total = batch.source_lengths + batch.target_lengths
         mask = real(total, joined.shape[1])
         with torch.autocast(joined.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-            logits = self.lm(input_ids=joined, attention_mask=mask.long(), use_cache=False, **self.extra(is_source)).logits
+            logits = self.lm(input_ids=joined, attention_mask=mask.long(), use_cache=False,
+                             **self.extra(is_source)).logits
         T = batch.target.shape[1]
         at = (batch.source_lengths[:, None] - 1 + torch.arange(T, device=joined.device)).clamp(max=joined.shape[1] - 1)
         logits = logits.gather(1, at[..., None].expand(-1, -1, logits.shape[-1]))  # (B, T, vocab): what predicts each

@@ -1,8 +1,8 @@
 """One table for model and baselines: loss, perplexity, bits a byte, and what the tests are worth when they are run.
 
 Perplexity is per target token over a stated vocabulary; bits are per byte of the restored test, so they compare across
-vocabularies. Means over a domain hide a family, so each family is scored apart. Unusual: `guard` flags a perplexity that falls
-while valid or correct tests become fewer; it was seen at -99.97 % with valid tests going from .79 to 0.
+vocabularies. Means over a domain hide a family, so each family is scored apart. Unusual: `guard` flags a perplexity
+that falls while valid or correct tests become fewer; it was seen at -99.97 % with valid tests going from .79 to 0.
 """
 
 import math

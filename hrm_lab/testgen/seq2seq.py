@@ -1,13 +1,14 @@
-"""A hierarchical reasoning model that writes text: the lab's H and L levels over the source, a small decoder behind them.
+"""A hierarchical reasoning model that writes text: the lab's H and L levels over the source, a small decoder behind
+them.
 
 The recursion (Wang et al. 2025, arXiv 2506.21734) runs over the source alone, which is short, and its last H state is
 read by an autoregressive decoder through cross-attention (Vaswani et al. 2017, arXiv 1706.03762). Why not one stack for
 all (HRM-Text): decoding then pays the whole recursion for every token; `prefix_lm.py` has that form. `H_cycles=0` runs
 each level once, without recursion: the plain control, with exactly the same parameters.
 
-The contract that every model of test generation keeps: `nll(batch) -> (B, T)` nats of each target token, zero on padding;
-`generate(sources, limit, choose) -> token ids`. Unusual: embeddings are shared by source, target and output; post-norm
-without learned scales, as in the lab's own blocks; products in bf16 where the processor is fast in it.
+The contract that every model of test generation keeps: `nll(batch) -> (B, T)` nats of each target token, zero on
+padding; `generate(sources, limit, choose) -> token ids`. Unusual: embeddings are shared by source, target and output;
+post-norm without learned scales, as in the lab's own blocks; products in bf16 where the processor is fast in it.
 """
 
 import math
@@ -100,9 +101,10 @@ class Seq2Seq(nn.Module):
         return F.linear(x, self.embed.to(x.dtype)).float()
 
     def encode(self, ids: Tensor, lengths: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """(B, S) ids -> the H state (B, S, D) and its mask (B, 1, 1, S), 0 or -inf. Gradient through the last H cycle."""
+        """(B, S) ids -> the H state (B, S, D) and its mask (B, 1, 1, S), 0 or -inf. Gradient through the last H cycle.
+        """
         c, S = self.config, ids.shape[1]
-        if S > c.longest:
+        if c.longest < S:
             raise ValueError(f"source: got {S} tokens, expected at most {c.longest}")
         mask = torch.zeros(len(ids), 1, 1, S, dtype=dtype, device=ids.device)
         mask = mask.masked_fill(~real(lengths, S)[:, None, None], -torch.inf)

@@ -5,10 +5,10 @@
     restore("| {NUM1 + 1} | sent |", bindings) -> "| 25 | sent |"
 
 Why: a small model learns names as a closed class and copies none that it has not seen (measured: 0 % correct on unseen
-names), and arithmetic costs it more than the design of the test. With placeholders neither can fail by copying; boundary
-cells are expressions (expressions.py). Delexicalisation is old in dialogue systems (Wen et al. 2015, arXiv 1508.01745).
-Unusual: terms of the domain (fields, formats, units) are marked, not hidden, since their meaning counts; and restoring
-the abstract requirement gives the requirement back to the letter, whatever it holds.
+names), and arithmetic costs it more than the design of the test. With placeholders neither can fail by copying;
+boundary cells are expressions (expressions.py). Delexicalisation is old in dialogue systems (Wen et al. 2015, arXiv
+1508.01745). Unusual: terms of the domain (fields, formats, units) are marked, not hidden, since their meaning counts;
+and restoring the abstract requirement gives the requirement back to the letter, whatever it holds.
 """
 
 import re
@@ -45,9 +45,9 @@ OFFSETS = [sign + step for step in ("1", "0.1", "0.01", "0.5", "5", "10") for si
 
 @dataclass(frozen=True)
 class Lexicon:
-    """What training texts tell of words: `words` in lower case outside slots, `capitals` that are no names, `terms` of the
-    domain (values of closed slots), `tails` that follow the first word of a name ("0": numbers do), `units` that follow
-    a number which is a value."""
+    """What training texts tell of words: `words` in lower case outside slots, `capitals` that are no names, `terms` of
+    the domain (values of closed slots), `tails` that follow the first word of a name ("0": numbers do), `units` that
+    follow a number which is a value."""
 
     words: frozenset[str]
     capitals: frozenset[str]
@@ -105,10 +105,12 @@ def learn(records: list[Record], texts: list[str] = ()) -> Lexicon:
     words, capitals, units = set(), set(), Counter()
     for text in [*texts, *(without_slots(r) for r in records)]:
         for match in WORD.finditer(text):
-            if match[0][0].isupper() and not starts_sentence(text, match.start()) or match[0][1:] != match[0][1:].lower():
-                capitals.add(match[0])
+            word = match[0]
+            mixed = word[1:] != word[1:].lower()
+            if mixed or word[0].isupper() and not starts_sentence(text, match.start()):
+                capitals.add(word)
             else:
-                words.add(match[0].lower())
+                words.add(word.lower())
     capitals |= {word for term in terms for word in term.split() if word != word.lower()}
     for r in records:
         texts = [value for value in r.slots.values() if isinstance(value, str)]
@@ -226,7 +228,8 @@ def original(found: Abstract) -> str:
 
 
 def restore(target: str, values: dict[str, Value]) -> str:
-    """The test with its expressions evaluated. Raises `ExpressionError`: an unbound placeholder, an impossible value."""
+    """The test with its expressions evaluated. Raises `ExpressionError`: an unbound placeholder, an impossible value.
+    """
     try:
         return expressions.render(target, values)
     except AttributeError as error:  # a function of texts on a number

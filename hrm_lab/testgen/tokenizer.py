@@ -1,7 +1,8 @@
-"""Byte-level BPE (Sennrich et al. 2016, arXiv 1508.07909) of the `tokenizers` library, trained on the training split only.
+"""Byte-level BPE (Sennrich et al. 2016, arXiv 1508.07909) of the `tokenizers` library, trained on the training split
+only.
 
-Bytes are the alphabet, so that no text is out of vocabulary. Unusual: each placeholder of `slots.py` is one token, digits
-stand alone (a number that was not made abstract is read digit by digit), and the file is plain JSON.
+Bytes are the alphabet, so that no text is out of vocabulary. Unusual: each placeholder of `slots.py` is one token,
+digits stand alone (a number that was not made abstract is read digit by digit), and the file is plain JSON.
 """
 
 from collections.abc import Iterable
@@ -23,11 +24,13 @@ def train(texts: Iterable[str], vocab_size: int, placeholders: Iterable[str]) ->
     if vocab_size < least:
         raise ValueError(f"vocab_size: got {vocab_size}, expected at least {least} (bytes and placeholders)")
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(WORDS), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    split = pre_tokenizers.Split(Regex(WORDS), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=vocab_size - len(placeholders), special_tokens=list(SPECIAL), min_frequency=2,
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size - len(placeholders), special_tokens=list(SPECIAL),
+                                  min_frequency=2, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+                                  show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_tokens(placeholders)
     return tokenizer

@@ -1,6 +1,5 @@
 """The text models keep one contract: nats of target tokens only, no padding leaks, a cache that changes nothing."""
 
-import math
 
 import pytest
 import torch
@@ -9,7 +8,7 @@ from hrm_lab.model import count_parameters
 from hrm_lab.testgen.batches import Pair, collate, padded
 from hrm_lab.testgen.prefix_lm import hrm_text, join, plain_lm
 from hrm_lab.testgen.seq2seq import Seq2Seq, Seq2SeqConfig
-from hrm_lab.testgen.tokenizer import END, PAD
+from hrm_lab.testgen.tokenizer import END
 
 SIZE = 20
 LONG, SHORT = Pair((5, 6, 7, 8, 9, 2), (4, 11, 2)), Pair((5, 2), (9, 8, 7, 12, 2))

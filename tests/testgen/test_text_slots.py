@@ -15,8 +15,9 @@ MEDIA = domain.load(domain.ROOT / "media")
 TRAIN = domain.draw(MEDIA, 600, 0)
 LEXICON = slots.learn(TRAIN)
 EMPTY = Lexicon(frozenset(), frozenset(), (), frozenset(), frozenset())
-PIECES = ["Velora", "Dreomax Kids", "{", "}", "{NUM1}", "NUM1", "12", "-0.5", "1,000", "2026-02-30", "2026-03-01", "3 May 2027",
-          "21:30", "25:99", '"a b"', "AB-12/3", "10.5240/7791-8534", " ", ". ", "\n", "é", "synopsis", "IMF", "|", "\\", "+"]
+PIECES = ["Velora", "Dreomax Kids", "{", "}", "{NUM1}", "NUM1", "12", "-0.5", "1,000", "2026-02-30", "2026-03-01",
+          "3 May 2027", "21:30", "25:99", '"a b"', "AB-12/3", "10.5240/7791-8534", " ", ". ", "\n", "é", "synopsis", "IMF",
+          "|", "\\", "+"]
 
 
 def found(text, lexicon=LEXICON):
@@ -39,7 +40,8 @@ def test_every_requirement_of_the_domain_is_restored(axis):
 
 
 def test_values_are_found_and_typed():
-    made = slots.abstract('Send Velora 24 "no. 7" files by 2026-03-01 21:30, not -0.5 or 3 May 2027, as AB-12/3.', LEXICON)
+    text = 'Send Velora 24 "no. 7" files by 2026-03-01 21:30, not -0.5 or 3 May 2027, as AB-12/3.'
+    made = slots.abstract(text, LEXICON)
     assert made.values == {"NAME1": "Velora 24", "TEXT1": "no. 7", "TIME1": "21:30", "DATE1": date(2026, 3, 1),
                            "DATE2": date(2027, 5, 3), "CODE1": "AB-12/3", "NUM1": Decimal("-0.5")}
 
