@@ -6,28 +6,25 @@ the domain set. Unusual: validation holds back whole wordings of the training sp
 stopping watches for new wordings while the held-out paraphrases stay unseen.
 """
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from hrm_lab import metrics
-from hrm_lab.files import write_atomic, write_json
-from hrm_lab.testgen import baselines, finetune, scores, slots, writer
+from hrm_lab.testgen import baselines, finetune, improve, scores, slots, writer
 from hrm_lab.testgen.collector import fulfilment
 from hrm_lab.testgen.domain import ROOT, Domain, draw, load
 from hrm_lab.testgen.finetune import Training
-from hrm_lab.testgen.records import Record
+from hrm_lab.testgen.judge import judge
+from hrm_lab.testgen.records import Record, weighted
 from hrm_lab.testgen.seq2seq import Seq2Seq, Seq2SeqConfig
 from hrm_lab.testgen.writer import Codec, Example, Written
 
 AXES = ("values", "names", "paraphrase", "family")
 WRITTEN = "the 14 of the 68"  # handwritten, held out
-SHOWN = ("valid", "slots", "executable", "correct", "mutation", "duplicates")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +57,7 @@ def prepare(domain: Domain, n_train: int, n_valid: int, n_test: int, seed: int =
     held = {axis: draw(domain, n_test, seed + 2, axis) for axis in AXES}
     if domain.name == "media":
         ours, theirs = fulfilment()
-        train += [r.__class__(**{**asdict(r), "weight": weight}) for r in ours]
+        train += [weighted(r, weight) for r in ours]
         held[WRITTEN] = theirs
     groups = {r.group for r in train}
     return Data(domain, train, [r for r in held_back if r.group not in groups], held)
@@ -146,77 +143,55 @@ def judged(rival: Rival, codec: Codec, domain: Domain, records: list[Record]) ->
     return table
 
 
-def flat(tables: dict[str, dict[str, dict]]) -> dict:
-    """writer -> axis -> scores as one mapping of names to scores, for metrics.json; families only of the first writer.
+# ---------------------------------------------------------------- models
+
+
+def load_base(folder: Path | str) -> tuple[Codec, Seq2Seq]:
+    """The shipped base: what its training data say of words, and its weights."""
+    return Codec.load(folder), finetune.load_model(Path(folder) / "model.safetensors")
+
+
+def small_base(data: Data, shape: dict, vocab_size: int, run: Path | str) -> tuple[Codec, Seq2Seq]:
+    """A base of the other domain alone, made on the spot: no download, an epoch."""
+    other = library()
+    drawn = draw(other, 200, 0)
+    codec = learn_codec([], [*drawn, *data.train], [other, data.domain], vocab_size)
+    model = build(codec, shape)
+    pairs = writer.pairs(writer.examples(drawn, codec.lexicon, other), codec)
+    finetune.fit(model, Training(epochs=1, visible_from=codec.first_placeholder), pairs[20:], pairs[:20], run,
+                 describe=asdict(model.config))
+    return codec, model
+
+
+def tuned_from(base: Seq2Seq, **changes) -> Seq2Seq:
+    """A copy of the base's weights, perhaps with other cycles, to be fine-tuned."""
+    model = Seq2Seq(replace(base.config, **changes))
+    model.load_state_dict(base.state_dict())
+    return model
+
+
+def feedback_trial(base: Seq2Seq, codec: Codec, domain: Domain, plan: dict, run: Path | str) -> list[improve.Round]:
+    """Verdicts against a control, from a model that knows `wordings` wordings a family and is not yet good.
+
+    plan: wordings, n_train, n_fresh, rounds, verdicts, start and again (settings of `Training`), repeats, seed.
     """
-    first = next(iter(tables))
-    return {f"{name}/{axis}/{key}".replace(" ", "_").replace(",", ""): score for name, own in tables.items()
-            for axis, table in own.items() for key, score in table.items()
-            if "/" not in key or (name == first and axis in ("paraphrase", "family"))}
+    drawn = draw(domain, 6 * plan["n_train"], plan["seed"])
+    known = [r for r in drawn if wording(r) < plan["wordings"]][:plan["n_train"]]
+    others = [r for r in draw(domain, 4 * (plan["rounds"] * plan["verdicts"] + plan["n_fresh"]), plan["seed"] + 1)
+              if wording(r) >= plan["wordings"]]
+    fresh, others = others[:plan["n_fresh"]], others[plan["n_fresh"]:]
+    shown = [others[n * plan["verdicts"]:(n + 1) * plan["verdicts"]] for n in range(plan["rounds"])]
+    held = [r for r in draw(domain, 300, plan["seed"] + 2) if wording(r) < plan["wordings"]][:40]
+    examples, valid = (writer.examples(rows, codec.lexicon, domain) for rows in (known, held))
+    model, visible = tuned_from(base), codec.first_placeholder
+    finetune.fit(model, Training(**plan["start"], visible_from=visible, seed=plan["seed"]),
+                 writer.pairs(examples, codec), writer.pairs(valid, codec), Path(run) / "start")
 
+    def review(record: Record, text: str) -> str:
+        return "accept" if text and judge(record, text, domain).correct else "edit"
 
-# ---------------------------------------------------------------- what it shows
-
-
-def goals(table: dict[str, dict]) -> list[dict]:
-    """The issue's numbers beside what was reached, for the fine-tuned model: axis -> scores."""
-    wanted = [("valid, constrained", "values", "valid", 1.0)]
-    wanted += [(f"correct, {axis}", axis, "correct", least)
-               for axis, least in (("values", 0.95), ("paraphrase", 0.85), ("names", 0.75))]
-    wanted += [(f"mutation, {axis}", axis, "mutation", least)
-               for axis, least in (("values", 0.90), ("paraphrase", 0.80), ("names", 0.70))]
-    return [{"goal": name, "at least": least, **table[axis][key], "met": table[axis][key]["value"] >= least}
-            for name, axis, key, least in wanted]
-
-
-def findings(tables: dict[str, dict[str, dict]], control: str) -> list[str]:
-    """What the tables show, as markdown sentences computed from their numbers."""
-    mine, base = tables["fine-tuned"], tables["base"]
-    out = []
-    for axis, table in mine.items():
-        rest = {name: own[axis]["correct"]["value"] for name, own in tables.items()
-                if name not in ("fine-tuned", control) and axis in own}
-        best = max(rest, key=rest.get)
-        gap = 100 * (table["correct"]["value"] - rest[best])
-        out.append(f"**{axis}:** correct {metrics.format_score(table['correct'])}, mutation score "
-                   f"{metrics.format_score(table['mutation'])}; the best baseline is {best} "
-                   f"({100 * rest[best]:.1f} % correct), {abs(gap):.1f} points {'below' if gap >= 0 else '**above**'}.")
-    change = 100 * (mine["values"]["perplexity"]["value"] / base["values"]["perplexity"]["value"] - 1)
-    others = {name: own["values"] for name, own in tables.items() if name not in ("fine-tuned", control, "base")}
-    lower = [name for name, table in others.items() if "perplexity" in table
-             and table["perplexity"]["value"] <= mine["values"]["perplexity"]["value"]]
-    out.append(f"Perplexity a target token changes by {change:+.2f} % from the base to the fine-tuned model; "
-               + (f"{', '.join(lower)} is as low." if lower else "every baseline is higher."))
-    flagged, why = scores.guard(base["values"], mine["values"])
-    out.append(f"**Flagged: {why}.**" if flagged else f"The guard finds nothing: {why}.")
-    both = [metrics.format_score(own["paraphrase"]["correct"]) for own in (mine, tables[control])]
-    out.append(f"Recursion against its control without, paraphrases: {both[0]} against {both[1]}.")
-    return out
-
-
-def write_report(out: Path | str, config: dict, history: list[dict], tables: dict, sentences: list[str],
-                 samples: list[dict]):
-    """FINE_TUNING_REPORT.md, training_results.json and evaluation_results.json in the folder `out`."""
-    rows = ["# Fine-tuning report", "", *[f"- {sentence}" for sentence in sentences], "", "## Configuration", "",
-            "```json", json.dumps(config, indent=1, default=str), "```", "", "## Epochs", "",
-            "| epoch | training loss | validation loss | perplexity | valid | correct |", "| --- " * 6 + "|"]
-    rows += [f"| {r['epoch']} | {r['train_loss']:.4f} | {r['loss']:.4f} | {r['perplexity']:.3f} | {r['valid']:.3f} | "
-             f"{r['correct']:.3f} |" for r in history]
-    for axis in next(iter(tables.values())):
-        rows += ["", f"## {axis}", "", "| writer | perplexity | bits a byte | " + " | ".join(SHOWN) + " |",
-                 "| --- " * (3 + len(SHOWN)) + "|"]
-        for name, own in tables.items():
-            table = own[axis]
-            cells = [metrics.format_score(table[key]) if key in table else "-"
-                     for key in ("perplexity", "bits_per_byte", *SHOWN)]
-            rows.append(f"| {name} | {' | '.join(cells)} |")
-    for sample in samples:
-        rows += ["", f"## Sample: {sample['requirement']}", ""]
-        for name, text in sample["tests"].items():
-            rows += [f"{name}:", "", "```gherkin", text.rstrip() or "(nothing)", "```", ""]
-    write_atomic(Path(out) / "FINE_TUNING_REPORT.md", "\n".join(rows) + "\n")
-    write_json(Path(out) / "training_results.json", {"config": config, "history": history})
-    write_json(Path(out) / "evaluation_results.json", {"tables": tables, "findings": sentences})
+    return improve.simulate(model, codec, domain, examples, shown, fresh, valid, Training(
+        **plan["again"], visible_from=visible, seed=plan["seed"]), review, run, plan["repeats"])
 
 
 def media() -> Domain:

@@ -16,8 +16,8 @@ TRAIN = domain.draw(MEDIA, 600, 0)
 LEXICON = slots.learn(TRAIN)
 EMPTY = Lexicon(frozenset(), frozenset(), (), frozenset(), frozenset())
 PIECES = ["Velora", "Dreomax Kids", "{", "}", "{NUM1}", "NUM1", "12", "-0.5", "1,000", "2026-02-30", "2026-03-01",
-          "3 May 2027", "21:30", "25:99", '"a b"', "AB-12/3", "10.5240/7791-8534", " ", ". ", "\n", "é", "synopsis", "IMF",
-          "|", "\\", "+"]
+          "3 May 2027", "21:30", "25:99", '"a b"', "AB-12/3", "10.5240/7791-8534", " ", ". ", "\n", "é", "synopsis",
+          "IMF", "|", "\\", "+"]
 
 
 def found(text, lexicon=LEXICON):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hrm_lab import metrics
-from hrm_lab.testgen import baselines, gherkin, improve, scores, slots, study, writer
+from hrm_lab.testgen import baselines, findings, gherkin, improve, scores, slots, study, writer
 from hrm_lab.testgen.batches import Pair
 from hrm_lab.testgen.decode import Constraint
 from hrm_lab.testgen.finetune import Training
@@ -172,14 +172,14 @@ def test_a_small_study_trains_judges_and_writes_its_report(tmp_path):
     few = {axis: records[:4] for axis, records in DATA.held.items()}
     tables = {name: {axis: study.judged(rival, CODEC, MEDIA, records) for axis, records in few.items()}
               for name, rival in table.items()}
-    sentences = study.findings(tables, "control")
-    assert len(study.goals(tables["fine-tuned"])) == 7 and any("perplexity" in s.lower() for s in sentences)
+    sentences = findings.findings(tables, "control")
+    assert len(findings.goals(tables["fine-tuned"])) == 7 and any("perplexity" in s.lower() for s in sentences)
     sample = {"requirement": "r", "tests": {"base": "", "fine-tuned": "Feature: x"}}
-    study.write_report(tmp_path, {"a": 1}, found["history"], tables, sentences, [sample])
+    findings.write_report(tmp_path, {"a": 1}, found["history"], tables, sentences, [sample])
     assert "## values" in (tmp_path / "FINE_TUNING_REPORT.md").read_text()
     assert json.loads((tmp_path / "training_results.json").read_text())["history"][0]["epoch"] == 1
     assert json.loads((tmp_path / "evaluation_results.json").read_text())["tables"]["base"]["values"]["valid"]["n"] == 4
-    assert all(set(s) == {"value", "n", "low", "high", "unit"} for s in study.flat(tables).values())
+    assert all(set(s) == {"value", "n", "low", "high", "unit"} for s in findings.flat(tables).values())
 
 
 # ---------------------------------------------------------------- feedback
