@@ -5,6 +5,7 @@ Unusual: what does not parse is not repaired but counted, with the parser's reas
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 from . import gherkin
 from .records import LONGEST, Record
@@ -65,18 +66,23 @@ def records(text: str, *, source: str, licence: str, domain: str, family: str, g
     if not feature:
         counts["no feature"] += 1
         return []
-    made, shared = [], steps_of(feature["children"])
+    made = []
+    for scenario, background in with_background(feature):
+        counts["scenarios"] += 1
+        reason, record = _one(feature, scenario, background, source=source, licence=licence, domain=domain,
+                              family=family, group=group)
+        counts[reason] += 1
+        made += [record] if record else []
+    return made
+
+
+def with_background(feature: dict) -> Iterator[tuple[dict, list[dict]]]:
+    """Each scenario of a feature, those in rules too, with the background steps that come before its own."""
+    shared = steps_of(feature["children"])
     for outer in feature["children"]:
         inner = outer["rule"]["children"] if "rule" in outer else [outer]
         background = shared + (steps_of(inner) if "rule" in outer else [])
-        for child in inner:
-            if "scenario" in child:
-                counts["scenarios"] += 1
-                reason, record = _one(feature, child["scenario"], background, source=source, licence=licence,
-                                      domain=domain, family=family, group=group)
-                counts[reason] += 1
-                made += [record] if record else []
-    return made
+        yield from ((child["scenario"], background) for child in inner if "scenario" in child)
 
 
 def _one(feature, scenario, background, *, source, licence, domain, family, group) -> tuple[str, Record | None]:
