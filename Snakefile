@@ -23,7 +23,7 @@ PRESET = config.get("preset", "laptop")
 SETTINGS = presets(PRESET)
 TRAINING = SETTINGS["02_puzzle_training"]["tasks"]  # task -> its settings
 TRAINED = expand("02_puzzle_training-{task}", task=TRAINING)
-RUNS = ["01_data_preparation", *TRAINED, "03_swe_code_training", "06_evaluation", "07_report"]
+RUNS = ["01_data_preparation", *TRAINED, "03_swe_code_training", "04_test_generation", "06_evaluation", "07_report"]
 
 PYTHON = f"PYTHONPATH={quote(workflow.basedir)} exec {quote(sys.executable)} -m"
 # `exec` and --with-parent: when Snakemake is killed, the notebook that it started ends too.
@@ -100,6 +100,22 @@ rule software_engineering:
     params:
         settings=SETTINGS["03_swe_code_training"],
     threads: SETTINGS["03_swe_code_training"].get("threads", 1)
+    shell:
+        EXECUTE
+
+
+rule test_generation:
+    message:
+        "04: tests from requirements"
+    input:
+        **notebook("04_test_generation"),
+    output:
+        metrics("04_test_generation"),
+    log:
+        kept("04_test_generation"),
+    params:
+        settings=SETTINGS["04_test_generation"],
+    threads: SETTINGS["04_test_generation"].get("threads", 1)
     shell:
         EXECUTE
 

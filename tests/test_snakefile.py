@@ -16,7 +16,8 @@ from toy_notebooks import write
 ROOT = Path(__file__).parent.parent
 SMOKE = {"01_data_preparation": {"n": 1},
          "02_puzzle_training": {"tasks": {"good": {"steps": 1}, "bad": {"steps": 1, "threads": 2}}},
-         "03_swe_code_training": {"n": 1}, "06_evaluation": {"n": 1}, "07_report": {"n": 1}}
+         "03_swe_code_training": {"n": 1}, "04_test_generation": {"n": 1}, "06_evaluation": {"n": 1},
+         "07_report": {"n": 1}}
 TRAIN = """from hrm_lab.notebooks import settings
 import os
 found = settings("02_puzzle_training", preset, task, steps=steps)
@@ -36,7 +37,8 @@ class Project:
         (self.home / "hrm_lab").symlink_to(ROOT / "hrm_lab")
         self.work.mkdir()
         for stem, code in (("01_data_preparation", "1"), ("02_puzzle_training", TRAIN),
-                           ("03_swe_code_training", "1"), ("06_evaluation", "1"), ("07_report", REPORT)):
+                           ("03_swe_code_training", "1"), ("04_test_generation", "1"), ("06_evaluation", "1"),
+                           ("07_report", REPORT)):
             self.write(stem, code)
 
     def write(self, stem, code):
@@ -85,7 +87,7 @@ def test_a_failure_is_shown_beside_what_succeeded(project):
     page = (project.work / "reports/02_puzzle_training-bad.html").read_text()
     assert "This run failed." in page and 'class="traceback"' in page and str(project.work) not in page
     index = (project.work / "reports/index.html").read_text()
-    assert "1 failed" in index and "3 ok" in index and "cell 3: ValueError: steps: got -1" in index
+    assert "1 failed" in index and "4 ok" in index and "cell 3: ValueError: steps: got -1" in index
     assert not project.run("06_evaluation").exists()  # it has nothing to judge
 
 
@@ -114,7 +116,7 @@ def test_after_a_kill_one_command_goes_on(project):
     assert code == 0, text
     assert {name: stamp(project, name) for name in started} == started
     index = (project.work / "reports/index.html").read_text()
-    assert "6 ok" in index and "failed</span>" not in index
+    assert "7 ok" in index and "failed</span>" not in index
 
 
 def stamp(project, name):
