@@ -153,6 +153,22 @@ rule software_engineering:
         EXECUTE
 
 
+rule test_generation:
+    message:
+        "04: tests from requirements"
+    input:
+        **notebook("04_test_generation"),
+    output:
+        metrics("04_test_generation"),
+    log:
+        kept("04_test_generation"),
+    params:
+        settings=SETTINGS["04_test_generation"],
+    threads: SETTINGS["04_test_generation"].get("threads", 1)
+    shell:
+        EXECUTE
+
+
 rule adapters:
     message:
         "05: function-calling adapters"
@@ -174,7 +190,7 @@ rule evaluate:
         "06: evaluate"
     input:
         **notebook("06_evaluation"),
-        trained=metrics(TRAINED),
+        results=metrics(RUNS[:-2]),
     output:
         metrics("06_evaluation"),
     log:
