@@ -49,7 +49,8 @@ def evaluate(text: str, names: Mapping[str, Value], fuel: int = FUEL) -> Value:
             return _value(parse(text), names, left)
     except ExpressionError as error:
         raise ExpressionError(f"{text[:80]!r}: {error}") from None
-    except (DecimalException, ArithmeticError, ValueError, TypeError, LookupError, RecursionError) as error:
+    except (DecimalException, ArithmeticError, ValueError, TypeError, LookupError, AttributeError,
+            RecursionError) as error:
         raise ExpressionError(f"{text[:80]!r}: {type(error).__name__} {str(error)[:80]}") from None
 
 

@@ -71,11 +71,11 @@ def test_bytes_that_are_not_utf_8_are_refused_with_their_line(tmp_path):
     good = json.dumps({"prompt": "gut", "completion": TEST}).encode()
     (tmp_path / "in.jsonl").write_bytes(b"\xef\xbb\xbf" + good + b"\n" + b'{"prompt": "s\xfc\xdf"}' + b"\r\n")
     (tmp_path / "x.feature").write_bytes(b"Feature: f\n  Scenario: \xff\n")
-    (tmp_path / "y.feature").write_text("Feature: f\n  Scenario: x\n    nonsense\n")
+    (tmp_path / "y.feature").write_text("Feature: f\n  Scenario: x\n    Then y\n    nonsense\n")
     found = collect([tmp_path])
     assert [r.input for r in found.records] == ["gut"]
     assert ["line 2: byte 13 is 0xfc" in found.refused[0], "line 2: byte 0xff" in found.refused[1],
-            "line 3" in found.refused[2]] == [True] * 3
+            "line 4" in found.refused[2]] == [True] * 3
 
 
 def test_what_is_there_twice_is_kept_once_and_a_conflict_is_refused(tmp_path):

@@ -40,7 +40,7 @@ def test_an_example_states_its_slots_and_its_test_is_right_and_strong(record):
     found = values(one, record.slots)
     for slot in one.visible:
         held = found[slot] if isinstance(found[slot], tuple) else (found[slot],)
-        assert all(stands(show(value), record.input) for value in held), slot
+        assert all(stands(show(value).lower(), record.input.lower()) for value in held), slot
     verdict = judge(record, record.target, MEDIA)
     assert verdict.correct and verdict.mutation == 1.0 and verdict.slots == 1.0, verdict.reason
     table = json.loads((FOLDER / "tables.json").read_text())[record.id]
