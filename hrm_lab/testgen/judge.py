@@ -18,6 +18,7 @@ from .expressions import HOLE, ExpressionError, Value, evaluate, read, show, spl
 from .records import Record, key
 
 TYPED = {"number": r"[+-]?\d+(?:\.\d+)?", "date": r"\d{4}-\d\d-\d\d"}
+LONGEST = 400  # characters of a step: beyond, matching patterns of several groups takes long
 KEYWORD = re.compile(r"^\s*(Given|When|Then|And|But) (.*\S)\s*$")
 
 
@@ -67,8 +68,8 @@ def step_library(family: Family) -> tuple[Step, ...]:
 
 
 def defined(kind: str, words: str, domain: Domain) -> bool:
-    """Whether any family of the domain has a step definition for a step."""
-    return any(step.kind == kind and step.pattern.fullmatch(words)
+    """Whether any family of the domain has a step definition for a step; none has for one of over `LONGEST` signs."""
+    return len(words) <= LONGEST and any(step.kind == kind and step.pattern.fullmatch(words)
                for family in domain.families.values() for step in step_library(family))
 
 

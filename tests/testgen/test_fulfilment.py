@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hrm_lab.testgen import collector
-from hrm_lab.testgen.domain import ROOT, load, values
+from hrm_lab.testgen.domain import ROOT, SPLIT, held_out_name, load, side, values
 from hrm_lab.testgen.expressions import show, styled
 from hrm_lab.testgen.judge import expected_rows, judge, stands
 from hrm_lab.testgen.records import key
@@ -31,6 +31,15 @@ def test_no_group_and_no_requirement_on_both_sides():
     assert not {r.slots["partner"] for r in TRAIN} & {r.slots["partner"] for r in HELD_OUT}
     assert len({key(r.input) for r in TRAIN + HELD_OUT}) == 68
     assert {r.family for r in HELD_OUT} <= {r.family for r in TRAIN}
+
+
+def test_no_training_example_states_a_value_or_a_name_of_the_held_out_axes():
+    for record in TRAIN:
+        one = MEDIA.families[record.family]
+        found = values(one, record.slots)
+        for slot, (kind, _) in one.slots.items():
+            out = held_out_name(found[slot]) if kind == "name" else kind in SPLIT and side(one, slot, found[slot])
+            assert not out, (record.id, slot)
 
 
 @pytest.mark.parametrize("record", TRAIN + HELD_OUT, ids=lambda record: record.id)

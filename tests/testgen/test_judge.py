@@ -54,6 +54,8 @@ def test_a_test_without_its_boundary_is_correct_and_weak():
     (outline(*FULL).replace(f"    Given a package ready for {PARTNER}\n", ""), "no step like: given"),
     (outline(*FULL).replace("is <outcome>", "becomes <outcome>"), "no step definition"),
     (outline(*FULL).replace("Given", "When", 1), "no step definition"),
+    (outline(*FULL).replace(PARTNER, PARTNER * 9_000), "characters"),
+    (outline(*FULL).replace(PARTNER, "a b " * 200), "no step definition"),
     (outline(), "without rows"), (outline((1,)), "cell"), ("", "no feature"), ("Feature: x\n", "no scenario"),
     ("no gherkin at all", "expected"),
     (HEAD.replace("Then", "And"), ""), ("Feature: x\n  Scenario: y\n", "without Then"),
