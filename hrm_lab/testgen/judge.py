@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from . import gherkin
-from .domain import COLUMN, Domain, Family, values
+from .domain import Domain, values
 from .expressions import HOLE, ExpressionError, Value, evaluate, read, show, split_style, styled
+from .families import COLUMN, Family
 from .records import Record, key
 
 TYPED = {"number": r"[+-]?\d+(?:\.\d+)?", "date": r"\d{4}-\d\d-\d\d"}

@@ -132,6 +132,16 @@ def test_a_split_by_name_and_its_files(tmp_path):
         split(made, 0.0, held_out=["nobody"])
 
 
+def test_the_command_writes_the_set_and_says_what_it_refused(tmp_path, capsys):
+    path = jsonl(tmp_path / "in.jsonl", *({"prompt": f"p{i}", "completion": TEST} for i in range(10)), {"prompt": ""})
+    assert collector.main([str(path), "--out", str(tmp_path / "set"), "--held-out", "0.3"]) == 0
+    said = capsys.readouterr()
+    assert "7 records to train on, 3 held out, 1 refused" in said.out and "line 11" in said.err
+    assert len(records.read(tmp_path / "set" / "held_out.jsonl")) == 3
+    assert collector.main([str(path), "--out", str(tmp_path / "other"), "--strict"]) == 1
+    assert not (tmp_path / "other").exists()
+
+
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(str.strip)
 
 

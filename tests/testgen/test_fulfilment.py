@@ -5,8 +5,9 @@ import json
 import pytest
 
 from hrm_lab.testgen import collector
-from hrm_lab.testgen.domain import ROOT, SPLIT, held_out_name, load, side, values
+from hrm_lab.testgen.domain import ROOT, held_out_name, load, side, values
 from hrm_lab.testgen.expressions import show, styled
+from hrm_lab.testgen.families import SPLIT
 from hrm_lab.testgen.judge import expected_rows, judge, stands
 from hrm_lab.testgen.records import key
 
