@@ -28,21 +28,17 @@ more: (("And " | "But ") LINE "\n")*
 table: TABLES
 TAGS: /@[a-z][a-z0-9_-]*( @[a-z][a-z0-9_-]*)*/
 LINE: /(WORDFIRST|HOLES)(WORDREST|HOLES)*/
-CELL: /(CELLFIRST|HOLES)(CELLREST|HOLES)*/
-"""
+ROWS
+"""  # a row is one token of the lexer, which is greedy: a cell of its own would swallow the space before the bar
 
 
 def lark(holes: list[str]) -> str:
     """The grammar in which `holes` are the only expressions in braces."""
     each = "|".join(re.escape(hole).replace("/", r"\/").replace(r"\ ", " ") for hole in holes) or r"\{MARK0\}"
-    tables = []
-    for width in range(1, COLUMNS + 1):
-        row = '"| " ' + ' " | " '.join(["CELL"] * width) + ' " |\\n"'
-        tables.append(f"({row}) ({row})+")
-    text = LARK.replace("TABLES", " | ".join(tables))
-    for name, what in (("WORDFIRST", r"[^\s{}|\\]"), ("WORDREST", r"[^\n{}|\\]"), ("CELLFIRST", r"[^\s{}|\\]"),
-                       ("CELLREST", r"[^\n{}|\\]")):
-        text = text.replace(name, what)
+    widths = range(1, COLUMNS + 1)
+    rows = [rf"ROW{n}: /(\| (WORDFIRST|HOLES)(WORDREST|HOLES)* ){{{n}}}\|\n/" for n in widths]
+    text = LARK.replace("TABLES", " | ".join(f"ROW{n} ROW{n}+" for n in widths)).replace("ROWS", "\n".join(rows))
+    text = text.replace("WORDFIRST", r"[^\s{}|\\]").replace("WORDREST", r"[^\n{}|\\]")
     return text.replace("HOLES", each)
 
 
@@ -60,7 +56,7 @@ class Constraint:
 
     def start(self, bound: list[frozenset[str]]):
         """choose(logits, rows) for `generate`, and finish(found) for what it gives; one set of names a source."""
-        matchers = [llguidance.LLMatcher(self.table, self.grammar(names)) for names in bound]
+        matchers = [llguidance.LLMatcher(self.table, self.grammar(names), log_level=0) for names in bound]
         if wrong := next((m.get_error() for m in matchers if m.is_error()), ""):
             raise ValueError(f"grammar: {wrong.splitlines()[0]}")
         size, ends = self.tokenizer.get_vocab_size(), [0] * len(bound)
@@ -88,6 +84,6 @@ class Constraint:
 
     def accepts(self, text_ids: list[int], bound: frozenset[str]) -> bool:
         """Whether a whole text is in the grammar."""
-        matcher = llguidance.LLMatcher(self.table, self.grammar(bound))
+        matcher = llguidance.LLMatcher(self.table, self.grammar(bound), log_level=0)
         return all(matcher.consume_token(token) for token in text_ids) and matcher.is_accepting()
 

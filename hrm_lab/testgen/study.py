@@ -19,7 +19,7 @@ from hrm_lab.testgen.collector import fulfilment
 from hrm_lab.testgen.domain import ROOT, Domain, draw, load
 from hrm_lab.testgen.finetune import Training
 from hrm_lab.testgen.judge import judge
-from hrm_lab.testgen.records import Record, weighted
+from hrm_lab.testgen.records import Record
 from hrm_lab.testgen.seq2seq import Seq2Seq, Seq2SeqConfig
 from hrm_lab.testgen.writer import Codec, Example, Written
 
@@ -57,7 +57,7 @@ def prepare(domain: Domain, n_train: int, n_valid: int, n_test: int, seed: int =
     held = {axis: draw(domain, n_test, seed + 2, axis) for axis in AXES}
     if domain.name == "media":
         ours, theirs = fulfilment()
-        train += [weighted(r, weight) for r in ours]
+        train += [replace(r, weight=weight) for r in ours]
         held[WRITTEN] = theirs
     groups = {r.group for r in train}
     return Data(domain, train, [r for r in held_back if r.group not in groups], held)
