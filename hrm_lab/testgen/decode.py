@@ -7,7 +7,6 @@ place where the grammar would have let it end, so that what comes out is valid o
 """
 
 import re
-from functools import lru_cache
 
 import llguidance
 import llguidance.torch
@@ -28,21 +27,17 @@ more: (("And " | "But ") LINE "\n")*
 table: TABLES
 TAGS: /@[a-z][a-z0-9_-]*( @[a-z][a-z0-9_-]*)*/
 LINE: /(WORDFIRST|HOLES)(WORDREST|HOLES)*/
-CELL: /(CELLFIRST|HOLES)(CELLREST|HOLES)*/
-"""
+ROWS
+"""  # a row is one token of the lexer, which is greedy: a cell of its own would swallow the space before the bar
 
 
 def lark(holes: list[str]) -> str:
     """The grammar in which `holes` are the only expressions in braces."""
     each = "|".join(re.escape(hole).replace("/", r"\/").replace(r"\ ", " ") for hole in holes) or r"\{MARK0\}"
-    tables = []
-    for width in range(1, COLUMNS + 1):
-        row = '"| " ' + ' " | " '.join(["CELL"] * width) + ' " |\\n"'
-        tables.append(f"({row}) ({row})+")
-    text = LARK.replace("TABLES", " | ".join(tables))
-    for name, what in (("WORDFIRST", r"[^\s{}|\\]"), ("WORDREST", r"[^\n{}|\\]"), ("CELLFIRST", r"[^\s{}|\\]"),
-                       ("CELLREST", r"[^\n{}|\\]")):
-        text = text.replace(name, what)
+    widths = range(1, COLUMNS + 1)
+    rows = [rf"ROW{n}: /(\| (WORDFIRST|HOLES)(WORDREST|HOLES)* ){{{n}}}\|\n/" for n in widths]
+    text = LARK.replace("TABLES", " | ".join(f"ROW{n} ROW{n}+" for n in widths)).replace("ROWS", "\n".join(rows))
+    text = text.replace("WORDFIRST", r"[^\s{}|\\]").replace("WORDREST", r"[^\n{}|\\]")
     return text.replace("HOLES", each)
 
 
@@ -52,17 +47,21 @@ class Constraint:
     def __init__(self, tokenizer: Tokenizer, holes: tuple[str, ...]):
         self.tokenizer, self.holes = tokenizer, holes
         self.table = llguidance.LLTokenizer(tokenizer.to_str(), n_vocab=tokenizer.get_vocab_size(), eos_token=END)
-        self.grammar = lru_cache(maxsize=1000)(self._grammar)
+        self.built: dict[frozenset[str], llguidance.LLMatcher] = {}
 
-    def _grammar(self, bound: frozenset[str]) -> str:
-        kept = [hole for hole in self.holes if set(re.findall(r"\b[A-Z]+\d+\b", hole)) <= bound]
-        return llguidance.LLMatcher.grammar_from_lark(lark(kept))
+    def matcher(self, bound: frozenset[str]) -> llguidance.LLMatcher:
+        """At the start of the grammar for a set of bound placeholders. Raises ValueError: a grammar that is none."""
+        if bound not in self.built:
+            kept = [hole for hole in self.holes if set(re.findall(r"\b[A-Z]+\d+\b", hole)) <= bound]
+            grammar = llguidance.LLMatcher.grammar_from_lark(lark(kept))
+            self.built[bound] = llguidance.LLMatcher(self.table, grammar, log_level=0)
+            if self.built[bound].is_error():
+                raise ValueError(f"grammar: {self.built[bound].get_error().splitlines()[0]}")
+        return self.built[bound].deep_copy()
 
     def start(self, bound: list[frozenset[str]]):
         """choose(logits, rows) for `generate`, and finish(found) for what it gives; one set of names a source."""
-        matchers = [llguidance.LLMatcher(self.table, self.grammar(names)) for names in bound]
-        if wrong := next((m.get_error() for m in matchers if m.is_error()), ""):
-            raise ValueError(f"grammar: {wrong.splitlines()[0]}")
+        matchers = [self.matcher(names) for names in bound]
         size, ends = self.tokenizer.get_vocab_size(), [0] * len(bound)
         lengths = [0] * len(bound)
         masks = llguidance.torch.allocate_token_bitmask(len(bound), size)
@@ -88,6 +87,6 @@ class Constraint:
 
     def accepts(self, text_ids: list[int], bound: frozenset[str]) -> bool:
         """Whether a whole text is in the grammar."""
-        matcher = llguidance.LLMatcher(self.table, self.grammar(bound))
+        matcher = self.matcher(bound)
         return all(matcher.consume_token(token) for token in text_ids) and matcher.is_accepting()
 

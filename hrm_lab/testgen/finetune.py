@@ -120,6 +120,7 @@ def fit(model: nn.Module, c: Training, train: list[Pair], valid: list[Pair], run
             raise runs.CheckpointError(f"{state}: made by another configuration or other data; expected {configs}")
         load_state(tensors, model, average, optimizer, params)
         start, step, best, spent, reason = (meta[k] for k in ("epoch", "step", "best", "spent", "reason"))
+    run.mkdir(parents=True, exist_ok=True)
     runs.rewind_metrics(run, step)
     clock = runs.Clock(*spent)
     for epoch in range(start + 1, c.epochs + 1):

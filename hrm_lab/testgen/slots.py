@@ -35,7 +35,7 @@ PATTERNS = {
     "DATE": r"(?<![\w.-])\d{4}-\d\d-\d\d(?![\w-])|(?<![\w.-])\d{1,2} (?:" + "|".join(MONTHS) + r") \d{4}(?!\w)",
     "TIME": r"(?<![\w.:])(?:[01]\d|2[0-3]):[0-5]\d(?![\w:])",
     "CODE": r"(?<![\w./-])(?=[\w./-]*\d)(?=[\w./-]*[A-Za-z/]|(?:\d+-){2})\w+(?:[./-]\w+)+"
-            r"|(?<![\w.-])(?=\w*\d)(?=\w*[A-Z_])\w+(?![\w-])",
+            r"|(?<![\w.,-])(?:(?=\w*\d)(?=\w*[A-Z_])\w+|\d{9,}|0\d+)(?![\w-])(?!\.\d)",
     "NUM": r"(?<![\w.])(?:(?<![-\w])-)?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w.]*\d)",
 }
 WORD = re.compile(r"[^\W\d_][\w+'’&-]*")
@@ -215,7 +215,8 @@ def names(text: str, lexicon: Lexicon, taken: list[tuple[int, int]] = ()) -> lis
             end += tail.end(1)
         sure = not first or mixed or end > match.end()  # a sentence's first word alone is weak evidence
         (found if sure else unsure).append((match.start(), end))
-    return sorted(found or unsure)
+    known = {text[low:high] for low, high in found}
+    return sorted(found + [span for span in unsure if not found or text[slice(*span)] in known])
 
 
 def original(found: Abstract) -> str:
@@ -296,7 +297,10 @@ def drafted(record: Record, found: Abstract, family: domains.Family) -> str | No
         text = re.sub(rf"\b{slot}\[(\d+)\]", lambda m, items=items: items[int(m[1])], text)
         text = re.sub(rf"\b{slot}\b", "(" + "".join(f"{item}, " for item in items) + ")", text)
     text = re.sub(r"\bnumber\((NUM\d+)\)", r"\1", text)
-    return text if restore(text, found.values) == record.target else None
+    try:
+        return text if restore(text, found.values) == record.target else None
+    except ExpressionError:  # a slot of another type than its placeholder
+        return None
 
 
 def layout(text: str) -> str:

@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from hrm_lab import runs
 from hrm_lab.testgen import baselines, finetune, improve, scores, slots, writer
 from hrm_lab.testgen.collector import fulfilment
 from hrm_lab.testgen.domain import ROOT, Domain, draw, load
 from hrm_lab.testgen.finetune import Training
+from hrm_lab.testgen.harvest import harvest
 from hrm_lab.testgen.judge import judge
-from hrm_lab.testgen.records import Record, weighted
+from hrm_lab.testgen.records import Record
 from hrm_lab.testgen.seq2seq import Seq2Seq, Seq2SeqConfig
 from hrm_lab.testgen.writer import Codec, Example, Written
 
@@ -57,7 +59,7 @@ def prepare(domain: Domain, n_train: int, n_valid: int, n_test: int, seed: int =
     held = {axis: draw(domain, n_test, seed + 2, axis) for axis in AXES}
     if domain.name == "media":
         ours, theirs = fulfilment()
-        train += [weighted(r, weight) for r in ours]
+        train += [replace(r, weight=weight) for r in ours]
         held[WRITTEN] = theirs
     groups = {r.group for r in train}
     return Data(domain, train, [r for r in held_back if r.group not in groups], held)
@@ -148,18 +150,26 @@ def judged(rival: Rival, codec: Codec, domain: Domain, records: list[Record]) ->
 
 def load_base(folder: Path | str) -> tuple[Codec, Seq2Seq]:
     """The shipped base: what its training data say of words, and its weights."""
-    return Codec.load(folder), finetune.load_model(Path(folder) / "model.safetensors")
+    return Codec.load(folder), finetune.load_model(Path(folder) / "base.safetensors")
 
 
-def small_base(data: Data, shape: dict, vocab_size: int, run: Path | str) -> tuple[Codec, Seq2Seq]:
-    """A base of the other domain alone, made on the spot: no download, an epoch."""
-    other = library()
-    drawn = draw(other, 200, 0)
-    codec = learn_codec([], [*drawn, *data.train], [other, data.domain], vocab_size)
-    model = build(codec, shape)
-    pairs = writer.pairs(writer.examples(drawn, codec.lexicon, other), codec)
-    finetune.fit(model, Training(epochs=1, visible_from=codec.first_placeholder), pairs[20:], pairs[:20], run,
-                 describe=asdict(model.config))
+def pretrain(data: Data, plan: dict, run: Path | str) -> tuple[Codec, Seq2Seq]:
+    """A base from the other domain and, with a cache folder of sdists, from real Gherkin; saved as `load_base` reads
+    it.
+
+    plan: cache (None: no real Gherkin), n_other, vocabulary, model (shape), training, longest (tokens of a target).
+    """
+    other, run = library(), Path(run)
+    general = harvest(plan["cache"])[0] if plan["cache"] else []
+    drawn = draw(other, plan["n_other"], 0)
+    codec = learn_codec(general, [*drawn, *data.train], [other, data.domain], plan["vocabulary"])
+    made = writer.examples(general, codec.lexicon) + writer.examples(drawn, codec.lexicon, other)
+    pairs = [p for p in writer.pairs(made, codec) if max(len(p.source), len(p.target)) <= plan["longest"]]
+    model = build(codec, plan["model"])
+    finetune.fit(model, Training(**plan["training"], visible_from=codec.first_placeholder),
+                 [p for n, p in enumerate(pairs) if n % 20], pairs[::20], run, describe=asdict(model.config))
+    codec.save(run)
+    runs.save_checkpoint(run / "base.safetensors", model.state_dict(), {"config": asdict(model.config)})
     return codec, model
 
 

@@ -111,9 +111,10 @@ def test_a_test_that_is_known_is_found_and_predicted():
 
 
 def test_a_copied_test_keeps_its_old_values_and_a_filled_one_does_not():
-    nearest, (record, *_) = baselines.Nearest(EXAMPLES), DATA.held["names"]
-    (copied,), (filled,) = (baselines.retrieve(nearest, CODEC, [record.input], fill) for fill in (False, True))
-    assert record.slots["partner"] in filled.text and record.slots["partner"] not in copied.text
+    nearest, records = baselines.Nearest(EXAMPLES), DATA.held["names"]
+    copied, filled = (baselines.retrieve(nearest, CODEC, [r.input for r in records], fill) for fill in (False, True))
+    assert not any(r.slots["partner"] in w.text for r, w in zip(records, copied, strict=True))
+    assert np.mean([r.slots["partner"] in w.text for r, w in zip(records, filled, strict=True)]) > 0.5
 
 
 def test_keyword_rules_know_their_training_requirements():
