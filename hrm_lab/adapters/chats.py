@@ -2,8 +2,8 @@
 
 A line is one of: {"messages": [{"role", "content"}]}, {"conversations": [{"from", "value"}]} (ShareGPT), {"prompt",
 "completion"}, or {"text"}, a rendered conversation. The last turn is the assistant's. Unusual: nothing is known of the
-grader, so golds are read by the strict parsers of hrm_lab.adapters.formats: an answer that holds a call and that no
-parser reads cannot be right for any grader of JSON.
+grader and of the layout of a call, so a gold is only asked to be JSON where it looks like a call: what Python prints,
+with single quotes, is right for no grader of JSON.
 """
 
 import ast
@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .examples import ExampleError
-from .formats import HERMES, STRUCTURED, Parsed, encode, ending, template
+from .formats import encode, ending, template
 from .preflight import Finding, Report, places
 from .preflight_tokens import MARKER
 
 ROLES = {"human": "user", "gpt": "assistant", "model": "assistant"}
-CALL = re.compile(r"<tool_call>.*|\{\s*['\"](?:name|arguments)['\"].*", re.DOTALL)
+CALL = re.compile(r"<tool_call\b.*|\[?\s*\{\s*['\"](?:name|tool_name|function|arguments|parameters)['\"]\s*:.*",
+                  re.DOTALL)
+BODY = re.compile(r"<tool_call\b([^>]*)>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -77,38 +79,46 @@ def read(path: Path) -> list[Chat]:
     return found
 
 
-def parsed(chat: Chat) -> Parsed | None:
-    """The calls of an answer that holds any; None for one in words."""
-    if not CALL.search(chat.answer):
+def bodies(answer: str) -> list[str]:
+    """The JSON texts of the calls in an answer: what stands between call tags, or from the first bracket to the "
+      "last."""
+    if not CALL.search(answer):
+        return []
+    if tagged := BODY.findall(answer):
+        return [body.strip() for _, body in tagged]
+    start = min(at for at in (answer.find("{"), answer.find("[")) if at >= 0)
+    return [answer[start:max(answer.rfind("}"), answer.rfind("]")) + 1]]
+
+
+def _loads(text: str, read=json.loads):
+    """What a text holds, or None."""
+    try:
+        return read(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
-    text = chat.answer
-    if chat.text:  # what a rendered text writes after the call is not known
-        text = text[:text.rfind("</tool_call>") + 12] if "</tool_call>" in text else text[:text.rfind("}") + 1]
-    return (HERMES if "<tool_call>" in text else STRUCTURED).parse(text.strip())
 
 
 def _names(chat: Chat) -> set[str]:
     """Names of functions and arguments in a gold, be it JSON or what Python prints."""
-    found = parsed(chat)
-    calls = list(found.calls) if found else []
-    for text in re.findall(r"\{.*\}", chat.answer) if found and not calls else ():
-        try:
-            calls.append(ast.literal_eval(text))
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            continue
-    calls = [c for c in calls if isinstance(c, dict) and isinstance(c.get("arguments"), dict)]
-    return {str(name) for c in calls for name in (c.get("name", ""), *c["arguments"]) if name}
+    named = set(re.findall(r'name="([^"]+)"', " ".join(head for head, _ in BODY.findall(chat.answer))))
+    for body in bodies(chat.answer):
+        found = _loads(body) or _loads(body, ast.literal_eval)
+        for call in found if isinstance(found, list) else [found]:
+            if isinstance(call, dict):
+                arguments = call.get("arguments", call.get("parameters", {} if "name" in call else call))
+                named |= {str(call[key]) for key in ("name", "tool_name") if key in call}
+                named |= set(arguments) if isinstance(arguments, dict) else set()
+    return named
 
 
 def _golds(rows: list[Chat], part: str) -> list[Finding]:
-    read_as = {c.id: parsed(c) for c in rows}
-    bad = [i for i, found in read_as.items() if found is not None and not found.calls]
-    held = sum(found is not None for found in read_as.values())
+    held = [c for c in rows if bodies(c.answer)]
+    bad = [c.id for c in held if not all(isinstance(_loads(body), dict | list) for body in bodies(c.answer))]
     if not bad:
         return []
     first = next(c.answer for c in rows if c.id == bad[0])
-    return [Finding("gold", f"{100 * len(bad) / held:.0f} % of gold calls cannot be read as JSON: {first[:60]!r}",
-                    places(bad, held, f"{part} golds with a call"),
+    return [Finding("gold", f"{100 * len(bad) / len(held):.0f} % of gold calls cannot be read as JSON: {first[:60]!r}",
+                    places(bad, len(held), f"{part} golds with a call"),
                     "No model can score there, a perfect one included; a trained one learns to write it.",
                     "json.dumps, not str, of typed values", "error")]
 
