@@ -123,6 +123,35 @@ def _golds(rows: list[Chat], part: str) -> list[Finding]:
                     "json.dumps, not str, of typed values", "error")]
 
 
+def _syntax(rows: list[Chat], tokenizer) -> list[Finding]:
+    """Prompts that ask for another syntax than their answers have, or hold made-up control tokens."""
+    found, known = [], set(tokenizer.all_special_tokens) | set(tokenizer.get_added_vocab())
+    torn, odd = [], {}
+    for c in rows:
+        prompt = _prompt(c)
+        tags = BODY.findall(c.answer)
+        if tags and ("<tool_call name=" in prompt) and not all("name=" in head for head, _ in tags):
+            torn.append(c.id)
+        for marker in {m.strip() for m in MARKER.findall("" if c.text else prompt)} - known:
+            odd.setdefault(marker, []).append(c.id)
+    if torn:
+        found.append(Finding("format", "the prompt asks for <tool_call name=...>, the answer is written otherwise",
+                             places(torn, len(rows)), "Rules and examples contradict each other, and a grader follows "
+                                                      "one.",
+                             "one syntax in prompt, answer and grader", "error"))
+    return [*found, *(Finding("markers", f"a message holds {m!r}, which looks like a control token and is "
+                              f"{len(encode(tokenizer, m))} tokens", places(ids, len(rows)), "It is plain text to the "
+                              "model, and spends its context.", "plain words", "warning") for m,
+                      ids in sorted(odd.items()))]
+
+
+def _prompt(c: Chat) -> str:
+    """All that stands before the answer."""
+    if c.text:
+        return c.text[:c.text.rfind(c.answer)] if c.answer else c.text
+    return " ".join(m["content"] for m in c.messages)
+
+
 def _texts(rows: list[Chat], tokenizer) -> list[str]:
     return [c.text or template(tokenizer, [*c.messages, {"role": "assistant", "content": c.answer}],
                                ask=False) for c in rows]
@@ -138,12 +167,14 @@ def _rendered(rows: list[Chat], tokenizer) -> list[Finding]:
     asked = template(tokenizer, [{"role": "user", "content": "u"}], ask=True)
     opening = asked[asked.rfind("u") + 1:].strip()
     foreign = [c.id for c in own if opening not in c.text]
-    endless = [c.id for c in own if not c.text.rstrip().endswith(after)]
+    endless = [c.id for c in own if after not in c.text[c.text.rfind(c.answer):]]
+    stray = [c.id for c in own if c.id not in endless and not c.text.rstrip().endswith(after)]
     doubled = [c.id for c in own if tokenizer.bos_token_id is not None
                and tokenizer(c.text)["input_ids"][:2] == [tokenizer.bos_token_id] * 2]
     listed = (("template", f"texts do not hold what the chat template opens an answer with ({opening!r})", foreign,
                "What the model learnt of roles and turns before is not used."),
               ("end", f"texts do not end with {after!r}", endless, "Generation never stops; a strict score is 0 %."),
+              ("end", f"texts go on after {after!r}", stray, "The model learns to write more after its turn."),
               ("bos", "tokenizing adds a second beginning-of-sequence token", doubled, "A beginning never seen."))
     found = [Finding(check, what, places(ids, len(own)), consequence, "keep messages, and let apply_chat_template "
                                                                       "render",
@@ -169,15 +200,14 @@ def check(folder: Path | str, tokenizer, max_length: int) -> Report:
              if (path := Path(folder) / f"{name}.jsonl").is_file()}
     train = parts["train"]
     found = [finding for name, rows in parts.items() for finding in _golds(rows, name)]
-    found += _rendered(train, tokenizer)
+    found += _rendered(train, tokenizer) + _syntax(train, tokenizer)
     lengths = {c.id: len(encode(tokenizer, text)) for c, text in zip(train, _texts(train, tokenizer), strict=True)}
     if long := [i for i, length in lengths.items() if length > max_length]:
         found.append(Finding("truncation", f"rows are longer than max_length = {max_length}", places(long, len(train)),
                              "The trainer cuts the answer, which stands last: they teach to go on with the prompt.",
                              f"raise max_length to {max(lengths.values())}, or drop the rows", "error"))
     hidden = [c.id for rows in parts.values() for c in rows if not all(
-        name in " ".join([c.text.replace(c.answer, "") if c.answer else c.text, *(m["content"] for m in c.messages)])
-        for name in _names(c))]
+        name in _prompt(c) for name in _names(c))]
     if hidden:
         found.append(Finding("visible", "names of gold functions or arguments do not stand in the prompt",
                              places(hidden, sum(map(len, parts.values())), "rows"), "They can only be guessed.",
@@ -193,12 +223,12 @@ def check(folder: Path | str, tokenizer, max_length: int) -> Report:
                                                                                            "judged "
                              "on held-out rows.", "split before training", "warning"))
     found.sort(key=lambda f: f.severity != "error")
-    made = ("gold", "template", "end", "bos", "markers", "masking", "truncation", "visible", "leak", "sizes")
+    made = ("gold", "format", "template", "end", "bos", "markers", "masking", "truncation", "visible", "leak", "sizes")
     return Report(tuple(found), made, ("taught", "parity", "loss", "likelihood"), round(time.perf_counter() - start, 2))
 
 
 def _question(chat: Chat) -> str:
     """The last words of the user, or of a rendered text what stands before the answer; without case and punctuation."""
     users = [m["content"] for m in chat.messages if m["role"] == "user"]
-    text = users[-1] if users else chat.text[:chat.text.rfind(chat.answer)] if chat.answer else chat.text
+    text = users[-1] if users else _prompt(chat)
     return " ".join(re.findall(r"\w+", text.lower()))
