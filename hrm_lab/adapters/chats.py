@@ -2,8 +2,8 @@
 
 A line is one of: {"messages": [{"role", "content"}]}, {"conversations": [{"from", "value"}]} (ShareGPT), {"prompt",
 "completion"}, or {"text"}, a rendered conversation. The last turn is the assistant's. Unusual: nothing is known of the
-grader, so golds are read by the strict parsers of hrm_lab.adapters.formats: an answer that holds a call and that no
-parser reads cannot be right for any grader of JSON.
+grader and of the layout of a call, so a gold is only asked to be JSON where it looks like a call: what Python prints,
+with single quotes, is right for no grader of JSON.
 """
 
 import ast
@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .examples import ExampleError
-from .formats import HERMES, STRUCTURED, Parsed, encode, ending, template
+from .formats import encode, ending, template
 from .preflight import Finding, Report, places
 from .preflight_tokens import MARKER
 
 ROLES = {"human": "user", "gpt": "assistant", "model": "assistant"}
-CALL = re.compile(r"<tool_call>.*|\{\s*['\"](?:name|arguments)['\"].*", re.DOTALL)
+CALL = re.compile(r"<tool_call\b.*|\[?\s*\{\s*['\"](?:name|tool_name|function|arguments|parameters)['\"]\s*:.*",
+                  re.DOTALL)
+BODY = re.compile(r"<tool_call\b([^>]*)>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -77,40 +79,77 @@ def read(path: Path) -> list[Chat]:
     return found
 
 
-def parsed(chat: Chat) -> Parsed | None:
-    """The calls of an answer that holds any; None for one in words."""
-    if not CALL.search(chat.answer):
+def bodies(answer: str) -> list[str]:
+    """The JSON texts of the calls in an answer: what stands between call tags, or from the first bracket to the "
+      "last."""
+    if not CALL.search(answer):
+        return []
+    if tagged := BODY.findall(answer):
+        return [body.strip() for _, body in tagged]
+    start = min(at for at in (answer.find("{"), answer.find("[")) if at >= 0)
+    return [answer[start:max(answer.rfind("}"), answer.rfind("]")) + 1]]
+
+
+def _loads(text: str, read=json.loads):
+    """What a text holds, or None."""
+    try:
+        return read(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
-    text = chat.answer
-    if chat.text:  # what a rendered text writes after the call is not known
-        text = text[:text.rfind("</tool_call>") + 12] if "</tool_call>" in text else text[:text.rfind("}") + 1]
-    return (HERMES if "<tool_call>" in text else STRUCTURED).parse(text.strip())
 
 
 def _names(chat: Chat) -> set[str]:
     """Names of functions and arguments in a gold, be it JSON or what Python prints."""
-    found = parsed(chat)
-    calls = list(found.calls) if found else []
-    for text in re.findall(r"\{.*\}", chat.answer) if found and not calls else ():
-        try:
-            calls.append(ast.literal_eval(text))
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            continue
-    calls = [c for c in calls if isinstance(c, dict) and isinstance(c.get("arguments"), dict)]
-    return {str(name) for c in calls for name in (c.get("name", ""), *c["arguments"]) if name}
+    named = set(re.findall(r'name="([^"]+)"', " ".join(head for head, _ in BODY.findall(chat.answer))))
+    for body in bodies(chat.answer):
+        found = _loads(body) or _loads(body, ast.literal_eval)
+        for call in found if isinstance(found, list) else [found]:
+            if isinstance(call, dict):
+                arguments = call.get("arguments", call.get("parameters", {} if "name" in call else call))
+                named |= {str(call[key]) for key in ("name", "tool_name") if key in call}
+                named |= set(arguments) if isinstance(arguments, dict) else set()
+    return named
 
 
 def _golds(rows: list[Chat], part: str) -> list[Finding]:
-    read_as = {c.id: parsed(c) for c in rows}
-    bad = [i for i, found in read_as.items() if found is not None and not found.calls]
-    held = sum(found is not None for found in read_as.values())
+    held = [c for c in rows if bodies(c.answer)]
+    bad = [c.id for c in held if not all(isinstance(_loads(body), dict | list) for body in bodies(c.answer))]
     if not bad:
         return []
     first = next(c.answer for c in rows if c.id == bad[0])
-    return [Finding("gold", f"{100 * len(bad) / held:.0f} % of gold calls cannot be read as JSON: {first[:60]!r}",
-                    places(bad, held, f"{part} golds with a call"),
+    return [Finding("gold", f"{100 * len(bad) / len(held):.0f} % of gold calls cannot be read as JSON: {first[:60]!r}",
+                    places(bad, len(held), f"{part} golds with a call"),
                     "No model can score there, a perfect one included; a trained one learns to write it.",
                     "json.dumps, not str, of typed values", "error")]
+
+
+def _syntax(rows: list[Chat], tokenizer) -> list[Finding]:
+    """Prompts that ask for another syntax than their answers have, or hold made-up control tokens."""
+    found, known = [], set(tokenizer.all_special_tokens) | set(tokenizer.get_added_vocab())
+    torn, odd = [], {}
+    for c in rows:
+        prompt = _prompt(c)
+        tags = BODY.findall(c.answer)
+        if tags and ("<tool_call name=" in prompt) and not all("name=" in head for head, _ in tags):
+            torn.append(c.id)
+        for marker in {m.strip() for m in MARKER.findall("" if c.text else prompt)} - known:
+            odd.setdefault(marker, []).append(c.id)
+    if torn:
+        found.append(Finding("format", "the prompt asks for <tool_call name=...>, the answer is written otherwise",
+                             places(torn, len(rows)), "Rules and examples contradict each other, and a grader follows "
+                                                      "one.",
+                             "one syntax in prompt, answer and grader", "error"))
+    return [*found, *(Finding("markers", f"a message holds {m!r}, which looks like a control token and is "
+                              f"{len(encode(tokenizer, m))} tokens", places(ids, len(rows)), "It is plain text to the "
+                              "model, and spends its context.", "plain words", "warning") for m,
+                      ids in sorted(odd.items()))]
+
+
+def _prompt(c: Chat) -> str:
+    """All that stands before the answer."""
+    if c.text:
+        return c.text[:c.text.rfind(c.answer)] if c.answer else c.text
+    return " ".join(m["content"] for m in c.messages)
 
 
 def _texts(rows: list[Chat], tokenizer) -> list[str]:
@@ -128,12 +167,14 @@ def _rendered(rows: list[Chat], tokenizer) -> list[Finding]:
     asked = template(tokenizer, [{"role": "user", "content": "u"}], ask=True)
     opening = asked[asked.rfind("u") + 1:].strip()
     foreign = [c.id for c in own if opening not in c.text]
-    endless = [c.id for c in own if not c.text.rstrip().endswith(after)]
+    endless = [c.id for c in own if after not in c.text[c.text.rfind(c.answer):]]
+    stray = [c.id for c in own if c.id not in endless and not c.text.rstrip().endswith(after)]
     doubled = [c.id for c in own if tokenizer.bos_token_id is not None
                and tokenizer(c.text)["input_ids"][:2] == [tokenizer.bos_token_id] * 2]
     listed = (("template", f"texts do not hold what the chat template opens an answer with ({opening!r})", foreign,
                "What the model learnt of roles and turns before is not used."),
               ("end", f"texts do not end with {after!r}", endless, "Generation never stops; a strict score is 0 %."),
+              ("end", f"texts go on after {after!r}", stray, "The model learns to write more after its turn."),
               ("bos", "tokenizing adds a second beginning-of-sequence token", doubled, "A beginning never seen."))
     found = [Finding(check, what, places(ids, len(own)), consequence, "keep messages, and let apply_chat_template "
                                                                       "render",
@@ -159,15 +200,14 @@ def check(folder: Path | str, tokenizer, max_length: int) -> Report:
              if (path := Path(folder) / f"{name}.jsonl").is_file()}
     train = parts["train"]
     found = [finding for name, rows in parts.items() for finding in _golds(rows, name)]
-    found += _rendered(train, tokenizer)
+    found += _rendered(train, tokenizer) + _syntax(train, tokenizer)
     lengths = {c.id: len(encode(tokenizer, text)) for c, text in zip(train, _texts(train, tokenizer), strict=True)}
     if long := [i for i, length in lengths.items() if length > max_length]:
         found.append(Finding("truncation", f"rows are longer than max_length = {max_length}", places(long, len(train)),
                              "The trainer cuts the answer, which stands last: they teach to go on with the prompt.",
                              f"raise max_length to {max(lengths.values())}, or drop the rows", "error"))
     hidden = [c.id for rows in parts.values() for c in rows if not all(
-        name in " ".join([c.text.replace(c.answer, "") if c.answer else c.text, *(m["content"] for m in c.messages)])
-        for name in _names(c))]
+        name in _prompt(c) for name in _names(c))]
     if hidden:
         found.append(Finding("visible", "names of gold functions or arguments do not stand in the prompt",
                              places(hidden, sum(map(len, parts.values())), "rows"), "They can only be guessed.",
@@ -183,12 +223,12 @@ def check(folder: Path | str, tokenizer, max_length: int) -> Report:
                                                                                            "judged "
                              "on held-out rows.", "split before training", "warning"))
     found.sort(key=lambda f: f.severity != "error")
-    made = ("gold", "template", "end", "bos", "markers", "masking", "truncation", "visible", "leak", "sizes")
+    made = ("gold", "format", "template", "end", "bos", "markers", "masking", "truncation", "visible", "leak", "sizes")
     return Report(tuple(found), made, ("taught", "parity", "loss", "likelihood"), round(time.perf_counter() - start, 2))
 
 
 def _question(chat: Chat) -> str:
     """The last words of the user, or of a rendered text what stands before the answer; without case and punctuation."""
     users = [m["content"] for m in chat.messages if m["role"] == "user"]
-    text = users[-1] if users else chat.text[:chat.text.rfind(chat.answer)] if chat.answer else chat.text
+    text = users[-1] if users else _prompt(chat)
     return " ".join(re.findall(r"\w+", text.lower()))

@@ -10,6 +10,8 @@ import json
 import sys
 from pathlib import Path
 
+SHORT = ("smollm2-135m", "tiny")  # names of hrm_lab.adapters.models
+
 
 def add(commands):
     """The sub-command, to an argparse action of sub-parsers. Nothing heavy is imported for --help."""
@@ -35,13 +37,14 @@ def tokenizer_of(name: str, cache: str):
     if name == "llama3":
         from .llama3 import tokenizer
         return tokenizer(cache)
+    if name in SHORT:
+        from . import models  # imports torch, which takes longer than all checks
+        if name == models.TINY:
+            return models.tiny()[1]
+        name = models.small(cache)
     from transformers import AutoTokenizer
 
-    from . import models
-
-    if name == models.TINY:
-        return models.tiny()[1]
-    return AutoTokenizer.from_pretrained(models.small(cache) if name == models.SMALL else name)
+    return AutoTokenizer.from_pretrained(name)
 
 
 def reports(arguments: argparse.Namespace) -> dict:

@@ -83,7 +83,7 @@ class Seen:
     row: Row
     reference: Row  # as the chat template renders it, whole
     prompt_length: int  # of the evaluation's prompt, in tokens
-    taught: str | None  # the text that carries loss, end token cut off; None: it cannot be told from the prompt
+    taught: str | None  # the answer that carries loss, end token cut off; None: it cannot be told from the prompt
     labelled: tuple[int, ...] = field(default=())  # ids that carry loss
 
     @property
@@ -118,14 +118,19 @@ def _see(p: Plan) -> list[Seen]:
         masked = len(labelled) < len(row.labels)
         starts = row.ids[:length] == reference.ids[:length]
         region = labelled if masked else row.ids[length:] if starts else None
-        taught = None
-        if region is not None:
-            region = list(region)
-            while region and region[-1] in (end, *p.stop_ids, p.tokenizer.pad_token_id):
-                region.pop()
-            taught = p.tokenizer.decode(region, skip_special_tokens=False)
+        if region is None:  # loss everywhere, and roles of its own: what looks like a call after the user's words
+            rest = decoded(p.tokenizer, row.ids).rpartition(example.turns[-1]["content"])[2]
+            at = rest.find(p.form.wrap[0].strip() or "{")
+            taught = rest[at:].removesuffix(decoded(p.tokenizer, [end])).strip() if at >= 0 else None
+        else:
+            taught = decoded(p.tokenizer, region[:region.index(end)] if end in region else region)
         seen.append(Seen(example, row, reference, length, taught, labelled))
     return seen
+
+
+def decoded(tokenizer, ids: Sequence[int]) -> str:
+    """The text of ids to the byte, control tokens too; some tokenizers would tidy the blanks before punctuation."""
+    return tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 
 def places(ids: Sequence[str], of: int, what: str = "train rows") -> str:

@@ -49,7 +49,7 @@ def taught(p: Plan, seen: list[Seen]) -> list[Finding]:
         parsed = p.form.parse(s.taught)
         if p.grade(s.example, s.taught, p.form).exact:
             continue
-        if not parsed.strict and any(f.parse(s.taught).strict and f.parse(s.taught).calls for f in FORMATS.values()):
+        if not parsed.calls and any(f.parse(s.taught).strict and f.parse(s.taught).calls for f in FORMATS.values()):
             other.append(s.example.id)
         elif not parsed.calls and s.example.calls:
             parses.append(s.example.id)

