@@ -40,7 +40,7 @@ class Config:
 
     steps: int = 60
     batch: int = 8  # rows a step, of all processes together
-    pack: int = 1024  # tokens of a pack at most: what memory is spent on
+    pack: int = 768  # tokens of a pack at most: what memory is spent on
     rank: int = 16
     alpha: float = 32.0
     targets: str | tuple[str, ...] = "all-linear"
