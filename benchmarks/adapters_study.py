@@ -1,6 +1,6 @@
 """The study of notebook 05 in parts, each of which can be killed and goes on: answers of the base, adapters, faults.
 
-    python benchmarks/adapters_study.py --preset full --part tuned --format hermes --out runs/notebooks/05_llama_adapters
+    python benchmarks/adapters_study.py --preset full --part tuned --format hermes
     python benchmarks/adapters_study.py --preset full --part faults --keep data/adapters/measured_faults.json
 
 Parts: base (answers of the untuned model), tuned (training and answers), faults (sound data, each fault alone, all

@@ -230,6 +230,7 @@ def train(model, rows: Sequence[Row], valid: Sequence[Row], run: Path, config: C
                 _keep(trainer, state, configs, clock, seen)
                 return trainer.model, record
     except BaseException as error:
+        lora.detach(trainer.model)  # the caller's model is as it was
         if ranks.chief:
             runs.write_json(run / "run.json", {**record, "status": "failed",
                                                "reason": f"{type(error).__name__}: {error}"})

@@ -121,7 +121,7 @@ def save(adapted, folder: Path | str):
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        adapted.save_pretrained(part, save_embedding_layers=False)  # "auto" asks the Hub whether the base's were changed
+        adapted.save_pretrained(part, save_embedding_layers=False)  # "auto" asks the Hub for the base's config
         (part / "README.md").unlink(missing_ok=True)  # peft's empty model card
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(part, folder)
