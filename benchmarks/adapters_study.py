@@ -3,8 +3,8 @@
     python benchmarks/adapters_study.py --preset full --part tuned --format hermes
     python benchmarks/adapters_study.py --preset full --part faults --keep data/adapters/measured_faults.json
 
-Parts: base (answers of the untuned model), tuned (training and answers), faults (sound data, each fault alone, all
-together). What they leave is what the notebook leaves at that place, so that it finds it there. --keep writes the rows
+Parts: base (answers of the untuned model), shots (the same after examples), tuned (training and answers), faults (sound
+data, each fault alone, all together). What they leave is what the notebook leaves at that place, so that it finds it there. --keep writes the rows
 of the faults with their command. The last line is one JSON object: scores with n and interval, CPU-seconds.
 """
 
@@ -24,7 +24,7 @@ STEM = "05_llama_adapters"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="full")
-    parser.add_argument("--part", required=True, choices=["base", "tuned", "faults"])
+    parser.add_argument("--part", required=True, choices=["base", "shots", "tuned", "faults"])
     parser.add_argument("--format", default="hermes")
     parser.add_argument("--out", type=Path, default=Path("runs/notebooks") / STEM)
     parser.add_argument("--cache")
@@ -41,8 +41,9 @@ def main() -> int:
     folder, found = given.out / "adapters", {}
     name = settings["faults"]["form"] if given.part == "faults" else given.format
     plan = study.plan(tokenizer, FORMATS[name], chosen, settings)
-    if given.part == "base":
-        systems = study.baselines(folder / name, model, tokenizer, settings, plan)
+    if given.part in ("base", "shots"):
+        own = settings | ({"shots": 0} if given.part == "base" else {})
+        systems = study.baselines(folder / name, model, tokenizer, own, plan)
         found = study.scored(systems)
     elif given.part == "tuned":
         arm = experiments.arm(folder / name, "tuned", model, tokenizer, settings["model"], plan,
