@@ -161,7 +161,7 @@ def write(path: Path | str, bank: Bank):
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(FIELDS)
-    rows.writerows((*key, *(f"{v:.4g}" for v in values)) for key, values in zip(bank.keys, bank.numbers, strict=True))
+    rows.writerows((*key, *(f"{v:.3g}" for v in values)) for key, values in zip(bank.keys, bank.numbers, strict=True))
     write_atomic(path, out.getvalue())
 
 
