@@ -32,19 +32,22 @@ BELOW = 0.05
 
 
 def record(data: str, name: str, steps: int, eval_n: int, seeds: int, metric: str):
-    """Train every cell of the reported grid to the end and write data/sweep/<name>.json."""
+    """Train every cell of the reported grid to the end and write data/sweep/<name>.json; goes on where it was cut."""
     grid = dataset.load(data, "train").meta.grid
     model = MODEL | ({"variant": "trm", "positions": "grid", "L_cycles": 2} if grid else {})
     recipe = {"steps": steps, "batch": 8, "optimizer": "adam-atan2", "warmup": 10, "ema": 0.9, "eval_n": eval_n}
-    sweep, found, spent = Sweep(data, model, recipe, GRID, seeds, metric), [], 0.0
-    for cell in sweep.cells():
+    sweep, path = Sweep(data, model, recipe, GRID, seeds, metric), FOLDER / f"{name}.json"
+    told = {"metric": metric, "n": eval_n, "model": model, "train": recipe}
+    before = runs.read_json(path) if path.exists() else {}
+    same = all(before.get(k) == v for k, v in told.items())
+    found, spent = (before["cells"], before["cpu_seconds"]) if same else ([], 0.0)
+    for cell in [cell for cell in sweep.cells() if cell not in [one["cell"] for one in found]]:
         done = train_cell(sweep, cell, lambda *_: None, FOLDER / f".{name}.safetensors")
         spent += done["cpu_seconds"]
         curves = np.round(done["curves"][metric], 5)
         found.append({"cell": cell, "curves": curves.tolist()})
         print(f"{cell}: {curves[:, -1].mean():.3f}, {done['cpu_seconds']:.1f} CPU-s", flush=True)
-    told = {"metric": metric, "n": eval_n, "model": model, "train": recipe, "cpu_seconds": round(spent, 1)}
-    runs.write_atomic(FOLDER / f"{name}.json", json.dumps(told | {"cells": found}) + "\n")
+        runs.write_atomic(path, json.dumps(told | {"cpu_seconds": round(spent, 1), "cells": found}) + "\n")
 
 
 def replay(curves: np.ndarray, ahead: dict, order: np.ndarray, rule: str) -> tuple[int, int]:

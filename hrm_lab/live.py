@@ -9,33 +9,35 @@ What is unusual: nothing is hooked into the training loop. A thread reads metric
 writes and which survives a kill, so that one panel serves them all, also runs of several processes or of another
 machine. The panel is one displayed figure that is replaced in place: when training ends it stays in the notebook and in
 its report, with its alt text, and no widget is left behind. Drawing takes at most `SHARE` of the time.
-Sources: none; TensorBoard and Trackio are optional sinks (`pip install hrm-lab[track]`), nothing leaves this machine.
+With a ledger, the forecasts at epochs RECORDED are stored when they are made and scored when their epoch arrives.
 """
 
 import argparse
 import base64
 import contextvars
-import importlib
 import io
 import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from hrm_lab import alarms, plots, runs
+from hrm_lab import alarms, forecast_ledger, plots, runs
 from hrm_lab.forecast_bank import shipped
 from hrm_lab.forecast_targets import Outlook, Target, outlook
+from hrm_lab.mirrors import MIRRORS, known
 
 SHARE = 0.03  # of the wall time that drawing may take
 FAN = 8  # later epochs at which a fan is computed
 POLL = 0.3  # seconds between two looks at the file
 X_LABEL = "epoch (fiftieths of the run)"
+RECORDED = (5, 10, 15, 25, 35)  # epochs whose forecasts go to the ledger
 RECENT = 5  # evaluations over which the pace is measured
 
 
@@ -176,16 +178,19 @@ def bundle(state: State) -> tuple[dict, dict]:
 
 @contextmanager
 def watch(run: Path | str, steps: int, targets: list[Target] = (), metric: str = "exact_match", ceiling: float = 1.0,
-          sinks: tuple[str, ...] = (), name: str = "", out=None):
+          sinks: tuple[str, ...] = (), name: str = "", ledger: Path | str | None = None, out=None):
     """Follow `run`/metrics.jsonl for as long as the block runs: a panel in a notebook, elsewhere lines on `out`.
 
-    sinks: of SINKS. What goes wrong while drawing is raised when the block ends, never inside the training.
+    sinks: of `mirrors.MIRRORS`. ledger: a file of `forecast_ledger`. What goes wrong while drawing is raised when the
+    block ends, never inside the training.
     """
     run = Path(run)
     with ExitStack() as stack:
-        mirrors = [stack.enter_context(SINKS[sink](run)) for sink in known_sinks(sinks)]
-        follower = Follower(run, lambda rows: assess(name or run.name, rows, steps, targets, metric, ceiling), mirrors,
-                            out)
+        copies = [stack.enter_context(MIRRORS[sink](run)) for sink in known(sinks)]
+        name = name or run.name
+        recorder = partial(keep, ledger, name) if ledger else None
+        follower = Follower(run, steps, lambda rows: assess(name, rows, steps, targets, metric, ceiling), copies,
+                            recorder, out)
         # the kernel routes what a thread displays by a context variable: the cell's own, copied here
         thread = threading.Thread(target=contextvars.copy_context().run, args=(follower.loop,), daemon=True)
         thread.start()
@@ -201,10 +206,11 @@ def watch(run: Path | str, steps: int, targets: list[Target] = (), metric: str =
 class Follower:
     """The thread's work: new rows to the mirrors at once, to the panel as often as its share of time allows."""
 
-    def __init__(self, run: Path, judge, mirrors, out):
-        self.path, self.judge, self.mirrors, self.over, self.error = run / "metrics.jsonl", judge, mirrors, \
-            threading.Event(), None
-        self.out, self.handle, self.sent, self.drawn, self.free = out, None, 0, 0, 0.0
+    def __init__(self, run: Path, steps: int, judge, mirrors, recorder, out):
+        self.path, self.steps, self.judge, self.mirrors = run / "metrics.jsonl", steps, judge, mirrors
+        self.recorder, self.out = recorder, out
+        self.over, self.error, self.handle = threading.Event(), None, None
+        self.sent, self.drawn, self.free = 0, 0, 0.0  # steps; when the next drawing may begin
         self.before = stamp(self.path)  # an earlier run's file is not shown until this one touches it
 
     def loop(self):
@@ -225,10 +231,14 @@ class Follower:
         for row in fresh:
             for mirror in self.mirrors:
                 mirror(row)
+        if fresh and self.recorder:
+            self.recorder(rows, self.sent, self.steps, self.judge)
         if rows:
             self.sent = rows[-1]["step"]
-        if not rows or rows[-1]["step"] == self.drawn or not (last or time.monotonic() >= self.free):
-            self.before = None if fresh else self.before  # look again: a row waits to be drawn
+        if not rows or rows[-1]["step"] == self.drawn:
+            return
+        if not last and time.monotonic() < self.free:
+            self.before = None  # look again soon: a row waits to be drawn
             return
         began = time.monotonic()
         self.show(rows)
@@ -250,6 +260,18 @@ class Follower:
             self.handle.update(data, metadata=metadata, raw=True)
 
 
+def keep(ledger: Path | str, name: str, rows: list[dict], sent: int, steps: int, judge):
+    """Store the forecasts of the epochs of RECORDED that came after step `sent`, and score those that are due."""
+    planned = alarms.plan_rows(rows, steps)
+    for before, (i, row) in zip([{"epoch": 0}, *planned], enumerate(planned), strict=False):
+        if row["step"] > sent and any(before["epoch"] < epoch <= row["epoch"] for epoch in RECORDED):
+            seen = judge(rows[:i + 1]).outlook
+            for metric, f in seen.forecasts.items():
+                asked = [one for one in seen.each if one.target.metric == metric and one.target.required]
+                forecast_ledger.record_forecast(ledger, name, metric, f, asked)
+    forecast_ledger.settle(ledger, name, planned)
+
+
 def stamp(path: Path) -> tuple[int, int] | None:
     try:
         found = path.stat()
@@ -262,48 +284,6 @@ def in_notebook() -> bool:
     shell = sys.modules.get("IPython")
     shell = shell.get_ipython() if shell else None
     return hasattr(shell, "kernel")
-
-
-# ---------------------------------------------------------------- sinks
-
-
-def numbers(row: dict) -> dict[str, float]:
-    return {k: v for k, v in row.items() if isinstance(v, int | float) and k != "step"}
-
-
-@contextmanager
-def tensorboard(run: Path):
-    """Scalars for `tensorboard --logdir <run>/tensorboard`."""
-    with needed("torch.utils.tensorboard", "tensorboard").SummaryWriter(run / "tensorboard") as writer:
-        yield lambda row: [writer.add_scalar(k, v, row["step"]) for k, v in numbers(row).items()]
-
-
-@contextmanager
-def trackio(run: Path):
-    """A run of the local project `hrm-lab` for `trackio show`; it stays on this machine."""
-    trackio = needed("trackio", "trackio")
-    trackio.init(project="hrm-lab", name=run.name)
-    try:
-        yield lambda row: trackio.log(numbers(row), step=row["step"])
-    finally:
-        trackio.finish()
-
-
-SINKS = {"tensorboard": tensorboard, "trackio": trackio}
-
-
-def known_sinks(names: tuple[str, ...]) -> tuple[str, ...]:
-    if unknown := [name for name in names if name not in SINKS]:
-        raise ValueError(f"sinks: got {unknown[0]!r}, expected of {', '.join(SINKS)}")
-    return names
-
-
-def needed(module: str, package: str):
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ValueError(f"sinks: {package} cannot be imported ({error}); expected it installed: "
-                         "pip install 'hrm-lab[track]'") from None
 
 
 def main(argv=None) -> int:

@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from hrm_lab import live, notebooks, runs
+from hrm_lab import forecast_ledger, live, notebooks, runs
 from hrm_lab.forecast_targets import read_targets
 from hrm_lab.inspect_notebook import read_notebook
 from toy_notebooks import write
@@ -103,6 +103,22 @@ def test_sinks_get_every_row_once(tmp_path, monkeypatch):
                     "finished"]
 
 
+def test_forecasts_are_stored_when_made_and_scored_when_due(tmp_path):
+    with live.watch(tmp_path, 300, read_targets({"loss": "<0.3"}), ledger=tmp_path / "ledger.jsonl", out=io.StringIO()):
+        for r in HISTORY[:20]:
+            runs.append_metrics(tmp_path, r)
+        time.sleep(3 * live.POLL)
+        half = forecast_ledger.report(tmp_path / "ledger.jsonl")
+        for r in HISTORY[20:]:
+            runs.append_metrics(tmp_path, r)
+    whole = forecast_ledger.report(tmp_path / "ledger.jsonl")
+    assert half["n"] > 0 and half["waiting"] > 0 and whole["waiting"] == 0 and whole["n"] > half["n"]
+    made = [r for r in forecast_ledger.read(tmp_path / "ledger.jsonl") if r["event"] == "made"]
+    assert {r["run"] for r in made} == {tmp_path.name} and {r["metric"] for r in made} == {"loss", "exact_match"}
+    assert sorted({r["seen"] for r in made}) == [pytest.approx(10), 15, 25, 35]  # too few rows by epoch 5
+    assert all(r["targets"] == [] for r in made if r["metric"] == "exact_match")
+
+
 def test_an_unknown_or_missing_sink_is_refused_before_training(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "trackio", None)
     for sink, text in (("wandb", "got 'wandb', expected of tensorboard"), ("trackio", "expected it installed")):
@@ -124,7 +140,7 @@ CODE = """
 import os, time
 os.chdir(workdir)
 from pathlib import Path
-from hrm_lab import live, notebooks, runs
+from hrm_lab import forecast_ledger, live, notebooks, runs
 os.makedirs("run", exist_ok=True)
 with live.watch("run", 100):
     for step in range(10, 110, 10):
