@@ -18,6 +18,7 @@ from pathlib import Path
 
 import nbformat
 from bs4 import BeautifulSoup
+from bs4.element import PreformattedString
 from jinja2 import pass_context
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
@@ -30,7 +31,7 @@ from hrm_lab.notebooks import checked_metrics, metric_name, shown_metric
 
 TEMPLATES = Path(__file__).parent / "templates"
 ACTIVE = ["script", "link", "iframe", "object", "embed", "base", "meta", "audio", "video", "template", "noscript",
-          "form"]
+          "form", "xmp", "plaintext", "noembed", "noframes", "textarea"]
 SCRIPTS = ("javascript:", "vbscript:", "data:text/html")
 STATUSES = ("ok", "failed", "running")
 FETCHING = ("src", "srcset", "poster", "background", "xlink:href")
@@ -160,6 +161,8 @@ def _disarm(main):
     """Remove everything that runs or fetches. The notebooks are our own, their libraries' HTML is not."""
     for tag in main.find_all(ACTIVE):
         tag.decompose()
+    for comment in main.find_all(string=lambda text: isinstance(text, PreformattedString) and text != "title"):
+        comment.extract()  # `<!--><script>` is a comment here, and an empty one before a script to a browser
     for style in main.find_all("style"):
         if style.has_attr("scoped"):  # pandas' own, which aligns all heads right
             style.decompose()
@@ -180,7 +183,7 @@ def _disarm(main):
 
 
 def _local_css(css):
-    css = re.sub(r"@import[^;]*;?", "", css, flags=re.I)
+    css = re.sub(r"@import[^;]*;?|<", "", css, flags=re.I)  # inside <math> a browser reads tags in a <style>
     return re.sub(r"url\(\s*['\"]?(?!data:|#)[^)]*\)", "none", css, flags=re.I)
 
 
