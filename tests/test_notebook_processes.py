@@ -29,7 +29,8 @@ def test_notebook_02_trains_by_two_processes(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "hrm_lab.notebooks", "run", str(ROOT / "notebooks/02_puzzle_training.ipynb"),
          "--run-dir", str(run), "--workdir", str(work), "--threads", "2", "-p", "preset", "smoke", "-p", "task", TASK],
-        cwd=work, env={**os.environ, "PYTHONPATH": str(home)}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        cwd=work, env={**os.environ, "PYTHONPATH": str(home)}, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout[-3000:]
     record = json.loads((run / "train/run.json").read_text())
     assert (record["processes"], record["status"], record["steps"]) == (2, "ok", task["train"]["steps"])
