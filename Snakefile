@@ -23,7 +23,10 @@ PRESET = config.get("preset", "laptop")
 SETTINGS = presets(PRESET)
 TRAINING = SETTINGS["02_puzzle_training"]["tasks"]  # task -> its settings
 TRAINED = expand("02_puzzle_training-{task}", task=TRAINING)
-RUNS = ["00_tour", "01_data_preparation", *TRAINED, "03_swe_code_training", "06_evaluation", "07_report"]
+SWEEP = SETTINGS["02_sweep"]
+WORKERS = range(SWEEP.get("workers", 0))  # jobs that share the sweep's cells; 0: its notebook trains them itself
+RUNS = ["00_tour", "01_data_preparation", *TRAINED, "02_sweep", "03_swe_code_training", "04_test_generation",
+        "05_llama_adapters", "06_evaluation", "07_report"]
 
 PYTHON = f"PYTHONPATH={quote(workflow.basedir)} exec {quote(sys.executable)} -m"
 # `exec` and --with-parent: when Snakemake is killed, the notebook that it started ends too.
@@ -103,6 +106,37 @@ rule train:
         EXECUTE + " -p task {wildcards.task:q}"
 
 
+rule sweep_cells:
+    message:
+        "02: cells of the sweep, worker {wildcards.worker}"
+    input:
+        code=notebook("02_sweep")["code"],
+        data=metrics("01_data_preparation"),
+    output:
+        "runs/notebooks/02_sweep/sweep/worker-{worker}.json",
+    params:
+        settings=SWEEP["sweep"],
+    shell:
+        "{PYTHON} hrm_lab.sweep_study --preset {PRESET:q} --out $(dirname {output:q}) --done {output:q} --with-parent"
+
+
+rule sweep:
+    message:
+        "02: sweep and strategies"
+    input:
+        **notebook("02_sweep"),
+        data=metrics("01_data_preparation"),
+        cells=expand("runs/notebooks/02_sweep/sweep/worker-{worker}.json", worker=WORKERS),
+    output:
+        metrics("02_sweep"),
+    log:
+        kept("02_sweep"),
+    params:
+        settings=SWEEP,
+    shell:
+        EXECUTE
+
+
 rule software_engineering:
     message:
         "03: real code to repair"
@@ -119,12 +153,44 @@ rule software_engineering:
         EXECUTE
 
 
+rule test_generation:
+    message:
+        "04: tests from requirements"
+    input:
+        **notebook("04_test_generation"),
+    output:
+        metrics("04_test_generation"),
+    log:
+        kept("04_test_generation"),
+    params:
+        settings=SETTINGS["04_test_generation"],
+    threads: SETTINGS["04_test_generation"].get("threads", 1)
+    shell:
+        EXECUTE
+
+
+rule adapters:
+    message:
+        "05: function-calling adapters"
+    input:
+        **notebook("05_llama_adapters"),
+    output:
+        metrics("05_llama_adapters"),
+    log:
+        kept("05_llama_adapters"),
+    params:
+        settings=SETTINGS["05_llama_adapters"],
+    threads: SETTINGS["05_llama_adapters"].get("threads", 1)
+    shell:
+        EXECUTE
+
+
 rule evaluate:
     message:
         "06: evaluate"
     input:
         **notebook("06_evaluation"),
-        trained=metrics(TRAINED),
+        results=metrics(RUNS[:-2]),
     output:
         metrics("06_evaluation"),
     log:

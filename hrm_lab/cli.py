@@ -10,6 +10,9 @@ import argparse
 import json
 import sys
 
+from hrm_lab import forecast_command
+from hrm_lab.adapters import command as preflight_command
+
 
 def positive(convert):
     """An argparse type: a number above 0."""
@@ -38,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=int, default=0, help="of ties in the order of candidates (default: 0)")
     one.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     one.add_argument("--write", action="store_true", help="write the patch into PROGRAM")
+    one.set_defaults(run=repair)
     one = commands.add_parser("solve", help="solve a Sudoku or a maze, step by step", description="""
         Solve one puzzle with a trained model and show how it went: attempts under other symmetries until it is sure, a
         line for each segment, the answer, and whether that keeps the rules. Exit code 0 only if it does.""")
@@ -50,6 +54,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=int, default=0, help="of the symmetries (default: 0)")
     one.add_argument("--steps", action="store_true", help="show the grid after each segment, too")
     one.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    one.set_defaults(run=solve)
+    preflight_command.add(commands)
+    forecast_command.add(commands)
     return top
 
 
@@ -92,7 +99,7 @@ def solve(arguments: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
-        return {"repair": repair, "solve": solve}[arguments.command](arguments)
+        return arguments.run(arguments)
     except KeyboardInterrupt:
         return 130
 

@@ -20,6 +20,7 @@ import math
 import os
 import platform
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -88,7 +89,8 @@ def finish(out, metrics, headline):
     from IPython.display import display
 
     metrics = {name: {k: v.item() if hasattr(v, "item") else v for k, v in m.items()} for name, m in metrics.items()}
-    record = checked_metrics({"headline": list(headline), "metrics": metrics}, f"{out}/metrics.json")
+    record = {"headline": list(headline), "metrics": metrics, "cost": spent()}
+    checked_metrics(record, f"{out}/metrics.json")
     Path(out).mkdir(parents=True, exist_ok=True)
     write_atomic(Path(out) / "metrics.json", json.dumps(record, indent=1, allow_nan=False))
     shown = [(metric_name(name), *shown_metric(metrics[name])) for name in headline]
@@ -96,6 +98,14 @@ def finish(out, metrics, headline):
     head = "<tr><th>Result</th><th>Value</th><th>95 % interval</th><th>n</th></tr>"
     html = f'<table class="headline"><thead>{head}</thead><tbody>{rows}</tbody></table>'
     display({"text/html": html, "text/plain": "\n".join("  ".join(row) for row in shown)}, raw=True)
+
+
+def spent():
+    """Cost of this process and of those that it waited for: {"cpu_seconds", "peak_gb" of the largest}."""
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    unit = 1e9 if sys.platform == "darwin" else 1e6  # bytes there, kilobytes here
+    return {"cpu_seconds": round(sum(u.ru_utime + u.ru_stime for u in usage), 1),
+            "peak_gb": round(max(u.ru_maxrss for u in usage) / unit, 2)}
 
 
 def checked_metrics(record, where):

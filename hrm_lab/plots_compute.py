@@ -1,4 +1,4 @@
-"""Accuracy against the compute spent: on a puzzle, one line a method; and on training, with its forecast. No torch.
+"""Accuracy against the compute spent on a puzzle, one line a method. No torch.
 
 Unusual: lines differ in colour, dashes and marker, and cost is on a logarithmic axis, where doubling it is one step.
 Style and palette are those of plots.py.
@@ -39,26 +39,5 @@ def compute_curve(rows: list[dict], title: str = "") -> Figure:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.18), ncols=3, columnspacing=1.2)
-    return fig
-
-
-def forecast_fan(steps: list[float], values: list[float], seen: int, forecast, title: str = "") -> Figure:
-    """A learning curve, and what was forecast for its rest from the first `seen` evaluations.
-
-    forecast: `hrm_lab.forecast.Forecast` at later steps; its 50 and 90 % intervals, its median and the last value seen.
-    """
-    fig, ax = plt.subplots(figsize=(WIDTH, 3.8))
-    q = forecast.quantiles.T  # (5, S)
-    ax.fill_between(forecast.steps, q[0], q[4], color=PALETTE[1], alpha=0.18, label="forecast, 90 % interval")
-    ax.fill_between(forecast.steps, q[1], q[3], color=PALETTE[1], alpha=0.35, label="50 % interval")
-    ax.plot(forecast.steps, q[2], color=PALETTE[1], linestyle="--", label="median")
-    ax.hlines(forecast.last, steps[seen - 1], forecast.steps[-1], color=INK, linestyle=":", linewidth=1.2,
-              label="last value seen")
-    ax.plot(steps[:seen], values[:seen], color=PALETTE[0], marker="o", label="seen")
-    ax.plot(steps[seen:], values[seen:], color=PALETTE[0], marker="o", markerfacecolor="none", linestyle="none",
-            label="came afterwards")
-    ax.set(title=title, xlabel="step", ylabel="exact match, validation", ylim=(-0.03, 1.03))
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     ax.legend(loc="upper left", bbox_to_anchor=(0, -0.18), ncols=3, columnspacing=1.2)
     return fig

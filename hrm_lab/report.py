@@ -25,6 +25,7 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from traitlets.config import Config
 
+from hrm_lab import downloads
 from hrm_lab.files import write_atomic
 from hrm_lab.inspect_notebook import read_parameters
 from hrm_lab.notebooks import checked_metrics, metric_name, shown_metric
@@ -297,6 +298,7 @@ def index(runs_dir, html_path, exporter=None):
     environment = (exporter or _exporter()).environment
     html = environment.get_template("runs.html.j2").render(
         page={"title": "Hierarchical reasoning, judged honestly"}, runs=runs, cards=cards,
+        files=[name for name in downloads.FILES if (Path(html_path).parent / name).exists()],
         tally=[pair for pair in counted if pair[1]], newest=when(max((run["started"] for run in runs), default="")))
     write_atomic(html_path, html)
 
@@ -316,6 +318,7 @@ def site(runs_dir, reports_dir):
         around = (links[i - 1] if i else None, links[i + 1] if i + 1 < len(links) else None)
         page = Path(reports_dir) / f"{folder.name}.html"
         render(folder / "executed.ipynb", page, load_run(folder), *around, exporter)
+    downloads.write(runs_dir, reports_dir)
     index(runs_dir, Path(reports_dir) / "index.html", exporter)
 
 

@@ -10,7 +10,8 @@ import yaml
 
 from hrm_lab.inspect_notebook import ROOT, declared, read_notebook
 
-STEMS = ["00_tour", "01_data_preparation", "02_puzzle_training", "03_swe_code_training", "06_evaluation", "07_report"]
+STEMS = ["00_tour", "01_data_preparation", "02_puzzle_training", "02_sweep", "03_swe_code_training",
+         "04_test_generation", "05_llama_adapters", "06_evaluation", "07_report"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "hrm_lab").rglob("*.py")}
 CORE = {f"hrm_lab.{name}" for name in ("act", "checks", "metrics", "model", "optim", "ranks", "runs")}

@@ -17,7 +17,8 @@ from test_report_html import browser, visit
 
 TASKS = yaml.safe_load((ROOT / "notebooks/presets.yaml").read_text())["smoke"]["02_puzzle_training"]["tasks"]
 TRAINED = [f"02_puzzle_training-{task}" for task in TASKS]
-RUNS = ["00_tour", "01_data_preparation", *TRAINED, "03_swe_code_training", "06_evaluation", "07_report"]
+RUNS = ["00_tour", "01_data_preparation", *TRAINED, "02_sweep", "03_swe_code_training", "04_test_generation",
+        "05_llama_adapters", "06_evaluation", "07_report"]
 PAGES = ["index", *RUNS]
 
 

@@ -16,7 +16,9 @@ from toy_notebooks import write
 ROOT = Path(__file__).parent.parent
 SMOKE = {"00_tour": {"n": 1}, "01_data_preparation": {"n": 1},
          "02_puzzle_training": {"tasks": {"good": {"steps": 1}, "bad": {"steps": 1, "threads": 2}}},
-         "03_swe_code_training": {"n": 1}, "06_evaluation": {"n": 1}, "07_report": {"n": 1}}
+         "02_sweep": {"sweep": {}}, "03_swe_code_training": {"n": 1},
+         "04_test_generation": {"n": 1}, "05_llama_adapters": {"n": 1}, "06_evaluation": {"n": 1},
+         "07_report": {"n": 1}}
 TRAIN = """from hrm_lab.notebooks import settings
 import os
 found = settings("02_puzzle_training", preset, task, steps=steps)
@@ -36,7 +38,8 @@ class Project:
         (self.home / "hrm_lab").symlink_to(ROOT / "hrm_lab")
         self.work.mkdir()
         for stem, code in (("00_tour", "1"), ("01_data_preparation", "1"), ("02_puzzle_training", TRAIN),
-                           ("03_swe_code_training", "1"), ("06_evaluation", "1"), ("07_report", REPORT)):
+                           ("02_sweep", "1"), ("03_swe_code_training", "1"), ("04_test_generation", "1"),
+                           ("05_llama_adapters", "1"), ("06_evaluation", "1"), ("07_report", REPORT)):
             self.write(stem, code)
 
     def write(self, stem, code):

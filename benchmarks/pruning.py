@@ -1,0 +1,129 @@
+"""Does pruning by the forecast find the best cell of a grid, and for how many epochs?
+
+    python benchmarks/pruning.py                                   # replay the recorded curves of data/sweep
+    python benchmarks/pruning.py --record DATA NAME --steps 500    # train a grid in full and record it there
+
+A recorded grid has the validation curve of every cell and seed, trained to the end. Replaying visits its cells in many
+random orders and lets a rule stop each one early, as `hrm_lab.sweep` would: the first cell is always finished. A rule
+has *found* the best cell if the finished cell with the best validation is the best of the full grid or within its 95 %
+interval over seeds. Rules: `forecast` (chance of beating the best finished cell below 5 %, seeds averaged), `median`
+(below the median of the earlier cells at that epoch), `halving` (successive halving: on to the next rung only in the
+best third so far), `all`. Prints one JSON object last. Sources: Optuna's MedianPruner and SuccessiveHalvingPruner.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from hrm_lab import metrics, runs
+from hrm_lab.alarms import EPOCHS
+from hrm_lab.forecast_bank import shipped
+from hrm_lab.puzzles import dataset
+from hrm_lab.sweep import RUNGS, Sweep, at_the_end, train_cell
+
+FOLDER = Path(__file__).parent.parent / "data" / "sweep"
+GRID = {"lr": [1e-4, 5e-4, 1e-3], "hidden": [128, 256], "batch": [4, 8]}
+MODEL = {"variant": "hrm", "heads": 4, "H_layers": 1, "L_layers": 1, "H_cycles": 1, "L_cycles": 1, "inner_multiple": 64,
+         "expansion": 2, "halt_max_steps": 2, "halt_confidence": 0.9, "q_bias": 0}
+BELOW = 0.05
+
+
+def record(data: str, name: str, steps: int, eval_n: int, seeds: int, metric: str):
+    """Train every cell of the reported grid to the end and write data/sweep/<name>.json."""
+    grid = dataset.load(data, "train").meta.grid
+    model = MODEL | ({"variant": "trm", "positions": "grid", "L_cycles": 2} if grid else {})
+    recipe = {"steps": steps, "batch": 8, "optimizer": "adam-atan2", "warmup": 10, "ema": 0.9, "eval_n": eval_n}
+    sweep, found, spent = Sweep(data, model, recipe, GRID, seeds, metric), [], 0.0
+    for cell in sweep.cells():
+        done = train_cell(sweep, cell, lambda *_: None, FOLDER / f".{name}.safetensors")
+        spent += done["cpu_seconds"]
+        curves = np.round(done["curves"][metric], 5)
+        found.append({"cell": cell, "curves": curves.tolist()})
+        print(f"{cell}: {curves[:, -1].mean():.3f}, {done['cpu_seconds']:.1f} CPU-s", flush=True)
+    told = {"metric": metric, "n": eval_n, "model": model, "train": recipe, "cpu_seconds": round(spent, 1)}
+    runs.write_atomic(FOLDER / f"{name}.json", json.dumps(told | {"cells": found}) + "\n")
+
+
+def replay(curves: np.ndarray, ahead: dict, order: np.ndarray, rule: str) -> tuple[int, int]:
+    """(epochs trained over all seeds, chosen cell). curves (cells, seeds, epochs); ahead: (cell, rung) -> samples."""
+    seeds, epochs = curves.shape[1:]
+    mean, best, spent, seen = curves.mean(1), None, 0, {rung: [] for rung in RUNGS}
+    for cell in order:
+        ended = epochs
+        for rung in RUNGS:
+            value, before = mean[cell, rung - 1], seen[rung]
+            if best is not None and (
+                    rule == "forecast" and (ahead[cell, rung] > mean[best, -1]).mean() < BELOW
+                    or rule == "median" and len(before) >= 2 and value < np.median(before)
+                    or rule == "halving" and len(before) >= 2 and (np.array(before) > value).mean() > 1 / 3):
+                ended = rung
+                break
+            before.append(value)
+        spent += seeds * ended
+        if ended == epochs and (best is None or mean[cell, -1] > mean[best, -1]):
+            best = cell
+    return spent, int(best)
+
+
+def judge(path: Path, orders: int) -> dict:
+    """All rules on one recorded grid."""
+    told = runs.read_json(path)
+    curves = np.array([cell["curves"] for cell in told["cells"]])  # (cells, seeds, epochs)
+    if curves.ndim != 3 or curves.shape[2] != EPOCHS:
+        raise ValueError(f"{path}: got curves of shape {curves.shape}, expected (cells, seeds, {EPOCHS})")
+    cells, seeds, _ = curves.shape
+    final = curves[:, :, -1]
+    top = int(final.mean(1).argmax())
+    low = metrics.bootstrap(final[top])["low"]
+    bank, ahead = shipped(), {}
+    for cell in range(cells):
+        for rung in RUNGS:
+            seen = at_the_end(curves[cell, :, :rung], told["n"], bank)
+            ahead[cell, rung] = np.ones(1) * np.inf if seen is None else seen.samples[:, -1]
+    rng, rules = np.random.default_rng(0), {}
+    drawn = [rng.permutation(cells) for _ in range(orders)]
+    for rule in ("forecast", "median", "halving", "all"):
+        spent, chosen = zip(*(replay(curves, ahead, order, rule) for order in drawn), strict=True)
+        share = np.array(spent) / (cells * seeds * EPOCHS)
+        found = np.array([final[c].mean() >= low - 1e-9 for c in chosen])
+        rules[rule] = {"epochs": float(share.mean()), "epochs_5_95": np.quantile(share, [0.05, 0.95]).tolist(),
+                       "best_or_within": metrics.proportion(int(found.sum()), orders),
+                       "same_cell": float(np.mean([c == top for c in chosen])),
+                       "regret": float(np.mean([final[top].mean() - final[c].mean() for c in chosen]))}
+    return {"grid": path.stem, "metric": told["metric"], "cells": cells, "seeds": seeds, "n": told["n"],
+            "best": told["cells"][top]["cell"], "best_value": float(final[top].mean()), "best_low": low,
+            "cpu_seconds_in_full": told["cpu_seconds"], "rules": rules}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--record", nargs=2, metavar=("DATA", "NAME"), help="folder of a dataset, name of the record")
+    parser.add_argument("--steps", type=int, default=500, help="at batch 8; half the batch, twice the steps")
+    parser.add_argument("--eval-n", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--metric", default="exact_match")
+    parser.add_argument("--orders", type=int, default=200)
+    given = parser.parse_args()
+    if given.record:
+        record(*given.record, given.steps, given.eval_n, given.seeds, given.metric)
+    files = sorted(FOLDER.glob("*.json"))
+    if not files:
+        parser.error(f"{FOLDER.name}: no recorded grid, expected one (--record)")
+    try:
+        found = [judge(path, given.orders) for path in files]
+    except ValueError as error:
+        parser.error(str(error))
+    for grid in found:
+        print(f"{grid['grid']}: best {grid['best']} {100 * grid['best_value']:.1f} %")
+        for rule, told in grid["rules"].items():
+            print(f"    {rule:9} {100 * told['epochs']:5.1f} % of the epochs; best or within its interval: "
+                  f"{metrics.format_score(told['best_or_within'])}; regret {100 * told['regret']:.2f} points")
+    print(json.dumps({"orders": given.orders, "prune_below": BELOW, "grids": found}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""The steps of notebook 05: which rows, which prompts, who is judged on them, and what is kept for the next run."""
+
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hrm_lab import runs
+from hrm_lab.metrics import plain
+
+from . import baseline, bfcl, decode, experiments, finetune, lora, models, preflight
+from .examples import Example, read_splits
+from .formats import FORMATS, Format, encode, prompt_text, training_row
+from .scoring import Verdict, scores
+
+SHIPPED = Path(__file__).resolve().parents[2] / "data" / "adapters"
+MEASURED = SHIPPED / "measured_faults.json"
+
+
+def parts(settings: Mapping, tokenizer, seed: int = 0) -> dict[str, list[Example]]:
+    """{"train", "validation", "test"}: BFCL's single calls split by component, or the shipped sample; cut to `rows`.
+
+    settings: data ("bfcl" or "sample"), cache, longest (tokens of a hermes row at most, its answer included), rows (how
+    many of each split at most). Training rows are drawn so that a function comes again as late as possible.
+    Raises ValueError: data that is neither, or a split that is empty under the limit.
+    """
+    if settings["data"] == "sample":
+        whole = read_splits(SHIPPED)
+    elif settings["data"] == "bfcl":
+        whole = bfcl.split(bfcl.load(settings["cache"], bfcl.CALLS)[0])
+    else:
+        raise ValueError(f"data: got {settings['data']!r}, expected bfcl or sample")
+    chosen = {}
+    for name, found in whole.items():
+        short = [e for e in found if len(training_row(tokenizer, e, FORMATS["hermes"]).ids) <= settings["longest"]]
+        random.Random(seed).shuffle(short)
+        if name == "train":
+            seen: Counter = Counter()
+            turn = {}
+            for e in short:
+                turn[e.id] = seen[e.calls[0].name]
+                seen[e.calls[0].name] += 1
+            short.sort(key=lambda e: turn[e.id])
+        chosen[name] = short[:settings["rows"][name]]
+        if not chosen[name]:
+            raise ValueError(f"{name}: none of {len(found)} rows has at most longest = {settings['longest']} tokens")
+    return chosen
+
+
+def counts(chosen: Mapping[str, Sequence[Example]]) -> dict[str, dict]:
+    """Rows by split and source, and how many functions they call."""
+    return {name: {"rows": len(found), "functions called": len({c.name for e in found for c in e.calls}),
+                   **Counter(e.source for e in found)} for name, found in chosen.items()}
+
+
+def shown(tokenizer, example: Example, form: Format) -> str:
+    """An example in a format: the prompt and the answer, with their numbers of tokens."""
+    prompt, answer = prompt_text(tokenizer, example, form), form.answer(example)
+    sizes = [len(encode(tokenizer, text)) for text in (prompt, answer)]
+    line = f"--- {form.name}: {sizes[0]} tokens, answer {sizes[1]} "
+    return f"{line:-<100}\n{prompt}{answer}\n"
+
+
+def plan(tokenizer, form: Format, chosen: Mapping[str, Sequence[Example]], settings: Mapping) -> preflight.Plan:
+    """All that the run of a format will do, for the pre-flight check."""
+    longest = max(len(training_row(tokenizer, e, form).ids) for e in chosen["train"])
+    return preflight.plan(tokenizer, form, chosen["train"], chosen["validation"], chosen["test"],
+                          max_length=longest, max_new=settings["max_new"])
+
+
+def preflight_table(reports: Mapping[str, preflight.Report]) -> list[dict]:
+    """A row for each finding, and one for each format with none."""
+    rows = []
+    for name, report in reports.items():
+        head = {"format": name, "checks": len(report.checks), "seconds": report.seconds}
+        rows += [head | {"severity": f.severity, "what": f.what, "where": f.where, "consequence": f.consequence,
+                         "cure": f.cure} for f in report.findings]
+        rows += [] if report.findings else [head | {"severity": "none", "what": "no finding"}]
+    return rows
+
+
+def baselines(folder: Path, model, tokenizer, settings: Mapping, own: preflight.Plan) -> dict[str, list[Verdict]]:
+    """System -> verdicts of the untuned model: on the adapter's prompts, and with examples before the question."""
+    name = settings["model"]
+    found = experiments.judged(folder, "base", model, tokenizer, name, own)
+    systems = {f"base, {way}": verdicts for way, verdicts in found.items()}
+    if settings["shots"]:
+        form = baseline.few_shot(own.form, own.train, settings["shots"])
+        asked = {e.id: prompt_text(tokenizer, e, form) for e in own.test}
+        found = experiments.judged(folder, f"base-{settings['shots']}-shot", model, tokenizer, name, own, asked)
+        systems |= {f"base + {settings['shots']} examples, {way}": verdicts for way, verdicts in found.items()}
+    return systems
+
+
+def hashes(systems: Mapping[str, Sequence[Verdict]]) -> dict[str, str]:
+    """System -> hash of the prompts that it was really given; those with examples are others by design."""
+    return {name: experiments.texts_hash(found) for name, found in systems.items() if "examples" not in name}
+
+
+def fault_results(settings: Mapping, folder: Path, model, tokenizer,
+                  plans: Mapping[str, preflight.Plan]) -> tuple[list[dict], str]:
+    """(rows of `experiments.fault_table`, where they come from): trained here if the preset names faults, else those
+    that were measured before and ship with the lab."""
+    chosen = settings["faults"]
+    if not chosen["names"]:
+        kept = runs.read_json(MEASURED)
+        return kept["rows"], f"**Measured earlier, not in this run:** {kept['what']} `{kept['command']}`"
+    own = plans[chosen["form"]]
+    rows = min(chosen["rows"], len(own.train))
+    small = replace(own, train=own.train[:rows], rows=own.rows[:rows])
+    arms = experiments.faulty(folder, model, tokenizer, settings["model"], small,
+                              finetune.Config(**chosen["training"]), chosen["names"])
+    return experiments.fault_table(arms), (
+        f"Measured in this run: format {chosen['form']}, {rows} training rows, "
+        f"{chosen['training']['steps']} steps an arm, n = {len(own.test)}.")
+
+
+def exported(settings: Mapping, adapter: Path, own: preflight.Plan, seed: int = 0, asked: int = 3,
+             longest: int = 24) -> dict[str, str]:
+    """Load the adapter by peft alone and merged by transformers alone, in fp32, and compare what they answer."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    prompts = [encode(own.tokenizer, own.prompts["tuned"][e.id]) for e in own.test[:asked]]
+
+    def load():
+        return models.load(settings["model"], settings["cache"], "cpu", "fp32", seed=seed)
+
+    base, tokenizer = load()
+    ends = models.stop_ids(base, tokenizer)
+    by_peft = PeftModel.from_pretrained(base, adapter).eval()
+    first = decode.generate(by_peft.get_base_model(), prompts, ends, longest)
+    size = sum(f.stat().st_size for f in Path(adapter).iterdir()) / 2**20
+    with tempfile.TemporaryDirectory(dir=Path(adapter).parent) as whole:
+        lora.merge(by_peft, tokenizer, whole)
+        del by_peft, base
+        plain_model = AutoModelForCausalLM.from_pretrained(whole, attn_implementation="hrm_lab_packed").eval()
+        second = decode.generate(plain_model, prompts, ends, longest)
+    same = sum(a == b for a, b in zip(first, second, strict=True))
+    return {"adapter": f"{size:.1f} MB in {len(list(Path(adapter).iterdir()))} files, read by PeftModel",
+            "merged": "read by AutoModelForCausalLM, without peft", "equal answers": f"{same} of {len(first)}"}
+
+
+def results(systems: Mapping[str, Mapping[str, Sequence[Verdict]]],
+            arms: Mapping[str, experiments.Arm]) -> dict[str, dict]:
+    """Flat scores for metrics.json."""
+    found = {}
+    for form, own in systems.items():
+        for system, verdicts in own.items():
+            slug = system.replace(", ", "_").replace(" + ", "_").replace(" ", "_")
+            table = scores(verdicts)
+            found |= {f"{form}/{slug}/{key}": table[key] for key in ("exact", "arguments", "name", "valid_json",
+                                                                     "argument_f1", "stopped")}
+        record = arms[form].record
+        found[f"{form}/training_cpu_seconds"] = plain(record["cpu_seconds"], record["steps"], "CPU-s")
+    return found

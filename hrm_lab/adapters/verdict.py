@@ -1,0 +1,151 @@
+"""What a fine-tuning run showed, in words and check marks that are computed from its numbers, never written by hand.
+
+The guard: a run whose loss falls while its task metric stays where it was is flagged, whatever the loss says. A
+published run went from 0.86 to 0.76 in loss and gave no usable call; nothing on its page had to say so. The checklist
+is the one that its authors drew up afterwards, each line answered by a check.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from hrm_lab.metrics import format_score, proportion
+
+from .preflight import Report
+from .scoring import Verdict, compare, failures, scores
+
+FALL = 0.2  # a loss that falls by this share counts as falling
+
+
+def flat(history: Sequence[dict]) -> tuple[bool, str]:
+    """(flagged, why) from the rows of metrics.jsonl: the validation loss fell and exact match did not rise.
+
+    It rose if the interval of the best row lies above the interval of the first.
+    """
+    first, last = history[0], history[-1]
+    best = max(history, key=lambda row: row["exact_match"])
+    before, after = (proportion(round(row["exact_match"] * row["n"]), row["n"]) for row in (first, best))
+    fall = 1 - last["loss"] / first["loss"]
+    told = (f"validation loss {first['loss']:.2f} to {last['loss']:.2f}; exact match {format_score(before)} before, "
+            f"{format_score(after)} at best (step {best['step']})")
+    if fall >= FALL and after["low"] <= before["high"]:
+        return True, f"the loss fell and the task metric did not rise: {told}"
+    return False, told
+
+
+def said(form: str, tuned: Sequence[Verdict], base: Sequence[Verdict], way: str) -> str:
+    """One sentence: tuned minus base in exact match, with interval and p, called what it is."""
+    found = compare(tuned, base)
+    points = f"{100 * found['value']:+.1f} points ({100 * found['low']:+.1f} to {100 * found['high']:+.1f}, " \
+             f"n = {found['n']}, McNemar p = {found['p']:.2g})"
+    what = "better" if found["low"] > 0 else "worse" if found["high"] < 0 else "not told apart"
+    return f"**{form}, {way}: {what}.** Tuned minus the untuned base: {points}."
+
+
+def checklist(report: Report, hashes: Mapping[str, str], tuned: Sequence[Verdict], base: Sequence[Verdict],
+              shown: int, limits: Mapping[str, int]) -> list[dict]:
+    """Rows {"check", "holds", "evidence"}: whether the adapter may be used, each answered from the run.
+
+    report: of the pre-flight check. hashes: system -> hash of all its prompts. tuned, base: verdicts, both constrained
+    or both free. shown: outputs of the tuned model that the page shows. limits: system -> its limits of length.
+    """
+    found = {f.check for f in report.findings if f.severity == "error"}
+    difference = compare(tuned, base)
+    exact = proportion(sum(v.exact for v in tuned), len(tuned))
+
+    def line(check: str, holds: bool, evidence: str) -> dict:
+        return {"check": check, "holds": "yes" if holds else "NO", "evidence": evidence}
+
+    def free_of(check: str, *names: str) -> dict:
+        hits = sorted(found & set(names))
+        return line(check, not hits, f"pre-flight: {', '.join(hits) or 'no error'} in {', '.join(names)}")
+
+    return [
+        free_of("tokens come from the chat template", "prefix", "template", "markers", "bos", "vocabulary"),
+        free_of("training and evaluation use one format", "format", "parse", "taught", "truncation"),
+        free_of("answers end, and generation stops there", "end", "stop", "max_new"),
+        free_of("gold answers score 100 % by the grader that judges", "gold", "visible"),
+        free_of("no test question or function in training", "leak"),
+        line("held-out score above zero", exact["low"] > 0, format_score(exact)),
+        line("held-out score above the untuned base", difference["low"] > 0,
+             f"{100 * difference['low']:+.1f} to {100 * difference['high']:+.1f} points"),
+        line("outputs were looked at", shown > 0, f"{shown} are shown above"),
+        line("prompt parity: all systems saw the same bytes", len(set(hashes.values())) == 1,
+             ", ".join(f"{name} {value}" for name, value in hashes.items())),
+        line("context parity: the same limits for all", len(set(limits.values())) == 1,
+             ", ".join(sorted({f"at most {limit} new tokens" for limit in limits.values()}))),
+        line("nothing was forced", not report.forced, "forced" if report.forced else "no error was overridden"),
+    ]
+
+
+# ---------------------------------------------------------------- tables
+
+
+Systems = Mapping[str, Mapping[str, Sequence[Verdict]]]  # format -> system -> verdicts
+
+
+def table(systems: Systems) -> list[dict]:
+    """A row for each format and system, scores with their n and interval."""
+    shown = {"exact": "exact", "arguments": "arguments", "name": "function", "valid_json": "valid JSON",
+             "argument_f1": "F1 of arguments", "stopped": "ends its turn"}
+    return [{"format": form, "system": system, "n": len(found),
+             **{head: _short(own[key]) for key, head in shown.items()}}
+            for form, systems_of in systems.items() for system, found in systems_of.items()
+            for own in (scores(found),)]
+
+
+def _short(s: dict) -> str:
+    return f"{100 * s['value']:.1f} % ({100 * s['low']:.1f}-{100 * s['high']:.1f})"
+
+
+def forest(systems: Systems) -> list[dict]:
+    """Rows of `plots.metric_forest`: exact match of every system, the untuned ones as baselines."""
+    return [{"name": f"{form}: {system}", "baseline": system.startswith("base"), **scores(found)["exact"]}
+            for form, own in systems.items() for system, found in own.items()]
+
+
+def difference(tuned: Sequence[Verdict], base: Sequence[Verdict]) -> dict:
+    """Tuned minus base in exact match as a score: value, n, low, high, unit."""
+    return {key: value for key, value in compare(tuned, base).items() if key != "p"}
+
+
+def classes(found: Mapping[str, Sequence[Verdict]]) -> dict[str, dict[str, int]]:
+    """Format -> class of failure -> how many."""
+    return {name: dict(Counter(v.failure or "exact" for v in own).most_common()) for name, own in found.items()}
+
+
+def examples(found: Sequence[Verdict], most: int = 6) -> list[dict]:
+    """The first right answer, and one answer of each class of failure, the commonest first."""
+    right = [{"class": "exact", "id": v.id, "asked": _question(v.prompt), "expected": v.expected, "got": v.got}
+             for v in found if v.exact][:1]
+    seen: dict[str, dict] = {}
+    for row in failures(found):
+        seen.setdefault(row["failure"], {"class": row["failure"], "id": row["id"], "asked": _question(row["prompt"]),
+                                         "expected": row["expected"], "got": row["got"][:300]})
+    return [*right, *seen.values()][:most]
+
+
+def _question(prompt: str) -> str:
+    """The last words of a prompt, where the request is."""
+    return prompt[-260:]
+
+
+def fault_rows(measured: Sequence[Mapping]) -> list[dict]:
+    """Rows of `experiments.fault_table` as people read them."""
+    rows = []
+    for row in measured:
+        own = {"fault": row["fault"], "pre-flight says": row["preflight"],
+               "training loss": " to ".join(f"{x:.2f}" for x in row["train_loss"]),
+               "validation loss": " to ".join(f"{x:.2f}" for x in row["loss"]),
+               **{head: _short(row[key]) for key, head in (("exact", "exact"), ("arguments", "arguments"),
+                                                           ("stopped", "ends its turn"))}}
+        if "minus_sound" in row:
+            d = row["minus_sound"]
+            own["exact minus sound"] = (f"{100 * d['value']:+.1f} ({100 * d['low']:+.1f} to {100 * d['high']:+.1f}), "
+                                        f"p = {d['p']:.2g}")
+        rows.append(own)
+    return rows
+
+
+def fault_forest(measured: Sequence[Mapping], field: str = "exact") -> list[dict]:
+    """Rows of `plots.metric_forest`; the sound arm is the baseline."""
+    return [{"name": row["fault"], "baseline": row["fault"] == "sound", **row[field]} for row in measured]

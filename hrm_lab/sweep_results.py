@@ -1,0 +1,133 @@
+"""What a sweep found: its cells with intervals, the best one, what each setting is worth, what pruning saved.
+
+A cell is judged by all its seeds on the same puzzles (`hrm_lab.ablation_results.share`: Student's t over seeds, a
+bootstrap over puzzles). Unusual: the best cell is chosen on validation, its score is then given on the test split, and
+every cell whose difference from it could be luck is named beside it; a pruned cell stands with its forecast, marked so.
+"""
+
+import numpy as np
+
+from hrm_lab import metrics
+from hrm_lab.ablation_results import share
+from hrm_lab.alarms import EPOCHS
+
+
+def outcomes(cell: dict, split: str) -> np.ndarray:
+    """(seeds, puzzles) bool of a finished cell."""
+    own = cell[split]
+    return np.array([np.unpackbits(np.frombuffer(bytes.fromhex(line), np.uint8), count=own["n"])
+                     for line in own["exact"]]).astype(bool)
+
+
+def finished(cells: list[dict]) -> list[dict]:
+    return [cell for cell in cells if cell["state"] == "COMPLETE"]
+
+
+def best(cells: list[dict]) -> dict:
+    """The finished cell with the best validation; ValueError without one."""
+    done = finished(cells)
+    if not done:
+        raise ValueError(f"sweep: got {len(cells)} cells, none of them finished, expected at least one")
+    return max(done, key=lambda cell: cell["value"])
+
+
+def ties(cells: list[dict]) -> list[dict]:
+    """Finished cells whose exact match on validation differs from the best one's by no more than luck may do."""
+    first = best(cells)
+    return [cell for cell in finished(cells) if cell is not first
+            and share(outcomes(first, "valid"), outcomes(cell, "valid"))["low"] <= 0]
+
+
+def trained(cells: list[dict]) -> tuple[int, int]:
+    """(epochs that were trained, epochs that all cells would take), over all seeds."""
+    seeds = [len(next(iter(cell["curves"].values()))) for cell in cells]
+    spent = [len(next(iter(cell["curves"].values()))[0]) * n for cell, n in zip(cells, seeds, strict=True)]
+    return sum(spent), sum(seeds) * EPOCHS
+
+
+def estimate(cell: dict, metric: str) -> float:
+    """One number for any cell: what it reached, else the median of its last forecast, else where it diverged."""
+    if cell["state"] == "COMPLETE":
+        return cell["value"]
+    if cell["stopped"]["quantiles"] is None:
+        return float(np.nan_to_num(np.mean([curve[-1] for curve in cell["curves"][metric]])))
+    return cell["stopped"]["quantiles"][2]
+
+
+def importances(cells: list[dict], metric: str) -> dict[str, float]:
+    """Setting -> share of the variance over a full grid that its mean effect explains; what is left is interaction.
+
+    The main effects of an analysis of variance, exact where every combination occurs once; ValueError otherwise.
+    """
+    names = list(cells[0]["cell"])
+    levels = {name: sorted({cell["cell"][name] for cell in cells}, key=str) for name in names}
+    keys = {tuple(cell["cell"][name] for name in names) for cell in cells}
+    if not len(keys) == len(cells) == np.prod([len(v) for v in levels.values()]):
+        raise ValueError(f"importances: got {len(cells)} cells, expected each combination of the grid once")
+    values = np.array([estimate(cell, metric) for cell in cells])
+    total = ((values - values.mean()) ** 2).sum()
+    found = {}
+    for name in names:
+        groups = [values[[cell["cell"][name] == level for cell in cells]] for level in levels[name]]
+        between = sum(len(g) * (g.mean() - values.mean()) ** 2 for g in groups)
+        found[name] = float(between / total) if total else 0.0
+    return found
+
+
+def importances_of_tpe(study) -> dict[str, float]:
+    """The same question for free search spaces, by Optuna's PED-ANOVA (Watanabe et al. 2023) over finished trials."""
+    import optuna
+
+    return optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
+
+
+def named(cell: dict) -> str:
+    return ", ".join(f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}"
+                     for name, value in cell["cell"].items())
+
+
+def table(cells: list[dict], metric: str) -> list[dict]:
+    """A row a cell, the best first: its settings, what it reached or would have, how it ended, what it took."""
+    rows = []
+    for cell in sorted(cells, key=lambda c: -estimate(c, metric)):
+        if cell["state"] == "COMPLETE":
+            s = share(outcomes(cell, "valid"))
+            reached = f"{100 * s['value']:.1f} % ({100 * s['low']:.1f} to {100 * s['high']:.1f})"
+            told = {"exact match, validation": reached, "ended": f"epoch {EPOCHS}"}
+        else:
+            why, q = cell["stopped"], cell["stopped"]["quantiles"]
+            told = {"exact match, validation": "–" if q is None else
+                    f"forecast {100 * q[2]:.0f} % ({100 * q[0]:.0f} to {100 * q[4]:.0f}, 90 %)",
+                    "ended": f"epoch {why['epoch']}: {why['why']}"}
+        seeds = cell["curves"][metric]
+        rows.append({**cell["cell"], **told, "seeds": ", ".join(f"{100 * curve[-1]:.0f}" for curve in seeds) + " %",
+                     "CPU-s": f"{cell['cpu_seconds']:.1f}"})
+    return rows
+
+
+def scores(cells: list[dict]) -> dict[str, dict]:
+    """Flat scores for `notebooks.finish`."""
+    first, (spent, whole) = best(cells), trained(cells)
+    return {"best/exact_match": share(outcomes(first, "test")),
+            "best/exact_match_validation": share(outcomes(first, "valid")),
+            "cells": metrics.plain(len(cells), len(cells), "cells"),
+            "cells_pruned": metrics.plain(len(cells) - len(finished(cells)), len(cells), "cells"),
+            "epochs_trained": metrics.plain(spent / whole, whole, "share"),
+            "sweep_cpu_seconds": metrics.plain(sum(cell["cpu_seconds"] for cell in cells), len(cells), "CPU-s")}
+
+
+def findings(cells: list[dict], metric: str) -> list[str]:
+    """What the sweep shows, as markdown sentences computed from its numbers."""
+    first, found, (spent, whole) = best(cells), scores(cells), trained(cells)
+    same = ties(cells)
+    out = [f"**Best cell:** {named(first)}, chosen on validation; exact match on the test split "
+           f"{metrics.format_score(found['best/exact_match'])}, seeds x puzzles."]
+    out.append(f"{len(same)} of the other {len(finished(cells)) - 1} finished cells cannot be told from it: "
+               f"{'; '.join(map(named, same))}." if same else
+               "Every other finished cell is worse by more than luck over seeds and puzzles explains.")
+    out.append(f"{len(cells) - len(finished(cells))} of {len(cells)} cells were stopped early: {spent:,} of {whole:,} "
+               f"epochs were trained ({100 * spent / whole:.0f} %).")
+    seeds = len(first["curves"][metric])
+    if seeds < 3:
+        out.append(f"**{seeds} seed{'s' * (seeds > 1)} a cell:** too few to tell a setting from luck.")
+    return out

@@ -1,0 +1,1 @@
+"""Test generation: requirements to Gherkin tests, judged by running them."""

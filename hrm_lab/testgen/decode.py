@@ -1,0 +1,93 @@
+"""Decoding under a grammar: restricted Gherkin by `llguidance`, with placeholders that the requirement really has.
+
+The grammar fixes what the official parser wants (a feature, scenarios in the order Given, When, Then, rows as wide as
+their header) and what restoring wants: the only expressions are those seen in training whose placeholders are bound.
+One grammar a set of bound placeholders, built once. Unusual: a text that reaches its limit is cut back to the last
+place where the grammar would have let it end, so that what comes out is valid or empty.
+"""
+
+import re
+from functools import lru_cache
+
+import llguidance
+import llguidance.torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from hrm_lab.testgen.tokenizer import END
+
+COLUMNS = 6
+LARK = r"""
+start: head scenario+
+head: (TAGS "\n")? "Feature: " LINE "\n"
+scenario: (TAGS "\n")? (plain | outline)
+plain: "Scenario: " LINE "\n" steps
+outline: "Scenario Outline: " LINE "\n" steps "Examples:\n" table
+steps: ("Given " LINE "\n" more)? ("When " LINE "\n" more)? "Then " LINE "\n" more
+more: (("And " | "But ") LINE "\n")*
+table: TABLES
+TAGS: /@[a-z][a-z0-9_-]*( @[a-z][a-z0-9_-]*)*/
+LINE: /(WORDFIRST|HOLES)(WORDREST|HOLES)*/
+CELL: /(CELLFIRST|HOLES)(CELLREST|HOLES)*/
+"""
+
+
+def lark(holes: list[str]) -> str:
+    """The grammar in which `holes` are the only expressions in braces."""
+    each = "|".join(re.escape(hole).replace("/", r"\/").replace(r"\ ", " ") for hole in holes) or r"\{MARK0\}"
+    tables = []
+    for width in range(1, COLUMNS + 1):
+        row = '"| " ' + ' " | " '.join(["CELL"] * width) + ' " |\\n"'
+        tables.append(f"({row}) ({row})+")
+    text = LARK.replace("TABLES", " | ".join(tables))
+    for name, what in (("WORDFIRST", r"[^\s{}|\\]"), ("WORDREST", r"[^\n{}|\\]"), ("CELLFIRST", r"[^\s{}|\\]"),
+                       ("CELLREST", r"[^\n{}|\\]")):
+        text = text.replace(name, what)
+    return text.replace("HOLES", each)
+
+
+class Constraint:
+    """Keeps a batch of texts inside the grammar; `holes`: the expressions seen in training."""
+
+    def __init__(self, tokenizer: Tokenizer, holes: tuple[str, ...]):
+        self.tokenizer, self.holes = tokenizer, holes
+        self.table = llguidance.LLTokenizer(tokenizer.to_str(), n_vocab=tokenizer.get_vocab_size(), eos_token=END)
+        self.grammar = lru_cache(maxsize=1000)(self._grammar)
+
+    def _grammar(self, bound: frozenset[str]) -> str:
+        kept = [hole for hole in self.holes if set(re.findall(r"\b[A-Z]+\d+\b", hole)) <= bound]
+        return llguidance.LLMatcher.grammar_from_lark(lark(kept))
+
+    def start(self, bound: list[frozenset[str]]):
+        """choose(logits, rows) for `generate`, and finish(found) for what it gives; one set of names a source."""
+        matchers = [llguidance.LLMatcher(self.table, self.grammar(names)) for names in bound]
+        if wrong := next((m.get_error() for m in matchers if m.is_error()), ""):
+            raise ValueError(f"grammar: {wrong.splitlines()[0]}")
+        size, ends = self.tokenizer.get_vocab_size(), [0] * len(bound)
+        lengths = [0] * len(bound)
+        masks = llguidance.torch.allocate_token_bitmask(len(bound), size)
+
+        def choose(logits: Tensor, rows: Tensor) -> Tensor:
+            logits = logits.cpu()
+            for n, row in enumerate(rows.tolist()):
+                llguidance.torch.fill_next_token_bitmask(matchers[row], masks, n)
+            llguidance.torch.apply_token_bitmask_inplace(logits, masks[:len(rows)])
+            picked = logits.argmax(-1)
+            for row, token in zip(rows.tolist(), picked.tolist(), strict=True):
+                if token != END:
+                    matchers[row].consume_token(token)
+                    lengths[row] += 1
+                    if matchers[row].is_accepting():
+                        ends[row] = lengths[row]
+            return picked.to(rows.device)
+
+        def finish(found: list[list[int]]) -> list[list[int]]:
+            return [ids[:end] for ids, end in zip(found, ends, strict=True)]
+
+        return choose, finish
+
+    def accepts(self, text_ids: list[int], bound: frozenset[str]) -> bool:
+        """Whether a whole text is in the grammar."""
+        matcher = llguidance.LLMatcher(self.table, self.grammar(bound))
+        return all(matcher.consume_token(token) for token in text_ids) and matcher.is_accepting()
+

@@ -1,0 +1,91 @@
+"""Learning from verdicts, proved by simulation: an honest reviewer runs each test, a control trains as long without it.
+
+A round: the model writes tests for requirements that are new to it, the reviewer accepts, edits (the right test takes
+the place of the wrong one) or rejects, and the model is trained on with what it was told among its old examples. The
+control gets the same number of steps on the old examples alone, so that what is measured is the verdicts and not the
+training. Edits weigh 2, accepted tests 1; rejected ones teach only through the preference pairs that the store
+exports. Unusual: acceptance is judged on requirements that no round has shown.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from hrm_lab import metrics
+from hrm_lab.testgen import finetune, scores, slots, writer
+from hrm_lab.testgen.domain import Domain
+from hrm_lab.testgen.finetune import Training
+from hrm_lab.testgen.records import Record
+from hrm_lab.testgen.writer import Codec, Example, Written
+
+WEIGHTS = {"accept": 1.0, "edit": 2.0}
+
+
+@dataclass(frozen=True)
+class Round:
+    """One arm after one round: how many of its fresh tests are right (`accepted`, (n,) bool), and the verdicts so far.
+    """
+
+    arm: str
+    number: int
+    accepted: np.ndarray
+    verdicts: dict[str, int]
+
+    @property
+    def acceptance(self) -> dict:
+        return metrics.proportion(int(self.accepted.sum()), len(self.accepted))
+
+
+def taught(records: list[Record], written: list[Written], verdicts: list[str], codec: Codec,
+           domain: Domain) -> list[Example]:
+    """Training examples from verdicts: an accepted test as the model drafted it, an edited one as the reviewer has it.
+    """
+    made = []
+    for record, text, verdict in zip(records, written, verdicts, strict=True):
+        if verdict == "accept":
+            found = slots.abstract(record.input, codec.lexicon)
+            made.append(Example(replace(record, weight=WEIGHTS["accept"]), found, text.draft))
+        elif verdict == "edit":
+            made += writer.examples([replace(record, weight=WEIGHTS["edit"])], codec.lexicon, domain)
+    return made
+
+
+def simulate(start: nn.Module, codec: Codec, domain: Domain, known: list[Example], shown: list[list[Record]],
+             fresh: list[Record], valid: list[Example], plan: Training, review: Callable[[Record, str], str],
+             out: Path | str, repeats: int = 8) -> list[Round]:
+    """Rounds of verdicts against a control, both from the same model; both arms at round 0 first.
+
+    shown: the requirements of each round; fresh: those that acceptance is judged on; review(record, text) -> "accept",
+    "edit" or "reject". Each taught example stands `repeats` times among the known ones. The control sees as many.
+    """
+    arms = {"feedback": copy.deepcopy(start), "control": copy.deepcopy(start)}
+    written = writer.write(start, codec, [r.input for r in fresh])
+    right = np.array([v.correct for v in scores.verdicts(fresh, written, domain)])
+    counts = {"accept": 0, "edit": 0, "reject": 0}
+    found = [Round(arm, 0, right, dict(counts)) for arm in arms]
+    held, gained = writer.pairs(valid, codec), []
+    old = writer.pairs(known, codec)
+    for number, records in enumerate(shown, 1):
+        texts = writer.write(arms["feedback"], codec, [r.input for r in records])
+        verdicts = [review(record, text.text) for record, text in zip(records, texts, strict=True)]
+        for verdict in verdicts:
+            counts[verdict] += 1
+        gained += writer.pairs(taught(records, texts, verdicts, codec, domain), codec)
+        extra = np.random.default_rng((plan.seed, number)).integers(0, len(old), repeats * len(gained))
+        sets = {"feedback": old + gained * repeats, "control": old + [old[n] for n in extra]}
+        for arm, model in arms.items():
+            finetune.fit(model, plan, sets[arm], held, Path(out) / f"{arm}-{number}")
+            texts = writer.write(model, codec, [r.input for r in fresh])
+            right = np.array([v.correct for v in scores.verdicts(fresh, texts, domain)])
+            found.append(Round(arm, number, right, dict(counts) if arm == "feedback" else {}))
+    return found
+
+
+def gain(rounds: list[Round]) -> dict:
+    """Acceptance with feedback minus without, after the last round, on the same requirements."""
+    last = {r.arm: r.accepted for r in rounds if r.number == max(r.number for r in rounds)}
+    return metrics.paired_difference(last["feedback"], last["control"])

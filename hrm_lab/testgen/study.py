@@ -1,0 +1,202 @@
+"""One study from end to end: data on five axes, a base, the fine-tuned model, its rivals, one table, the report's
+files.
+
+What notebook 04 and `benchmarks/testgen.py` call. The base knows general Gherkin and another domain; fine-tuning adds
+the domain set. Unusual: validation holds back whole wordings of the training split, one a family, so that early
+stopping watches for new wordings while the held-out paraphrases stay unseen.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from hrm_lab.testgen import baselines, finetune, improve, scores, slots, writer
+from hrm_lab.testgen.collector import fulfilment
+from hrm_lab.testgen.domain import ROOT, Domain, draw, load
+from hrm_lab.testgen.finetune import Training
+from hrm_lab.testgen.judge import judge
+from hrm_lab.testgen.records import Record, weighted
+from hrm_lab.testgen.seq2seq import Seq2Seq, Seq2SeqConfig
+from hrm_lab.testgen.writer import Codec, Example, Written
+
+AXES = ("values", "names", "paraphrase", "family")
+WRITTEN = "the 14 of the 68"  # handwritten, held out
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """The domain, what is trained on, what validates, and what is held out by axis."""
+
+    domain: Domain
+    train: list[Record]
+    valid: list[Record]
+    held: dict[str, list[Record]]
+
+
+def wording(record: Record) -> int:
+    """Which of its family's wordings a drawn record has."""
+    return int(record.id.rsplit("/", 1)[1])
+
+
+def kept_back(record: Record, domain: Domain) -> bool:
+    """Whether a drawn record has the wording that its family gives to validation."""
+    family = domain.families[record.family]
+    return wording(record) == sum(map(ord, family.name)) % len(family.requirements)
+
+
+def prepare(domain: Domain, n_train: int, n_valid: int, n_test: int, seed: int = 0, weight: float = 4.0) -> Data:
+    """Draw all splits. The 54 handwritten examples are in training with that weight, the 14 are an axis of their own.
+    """
+    drawn = draw(domain, round(1.15 * n_train), seed)
+    train = [r for r in drawn if not kept_back(r, domain)][:n_train]
+    held_back = [r for r in draw(domain, 12 * n_valid, seed + 1) if kept_back(r, domain)][:n_valid]
+    held = {axis: draw(domain, n_test, seed + 2, axis) for axis in AXES}
+    if domain.name == "media":
+        ours, theirs = fulfilment()
+        train += [weighted(r, weight) for r in ours]
+        held[WRITTEN] = theirs
+    groups = {r.group for r in train}
+    return Data(domain, train, [r for r in held_back if r.group not in groups], held)
+
+
+def learn_codec(general: list[Record], media: list[Record], domains: list[Domain], vocab_size: int) -> Codec:
+    """Lexicon and tokenizer from training splits: general Gherkin, the other domain and the domain set."""
+    lexicon = slots.learn(media, [r.input for r in general])
+    examples = [e for d in domains for e in writer.examples([r for r in media if r.domain == d.name], lexicon, d)]
+    return writer.learn(lexicon, examples + writer.examples(general, lexicon), vocab_size)
+
+
+def build(codec: Codec, shape: dict, seed: int = 0) -> Seq2Seq:
+    torch.manual_seed(seed)
+    return Seq2Seq(Seq2SeqConfig(vocab_size=codec.size, **shape))
+
+
+def train(model: nn.Module, codec: Codec, data: Data, plan: Training, run: Path | str, check_n: int = 60,
+          resume: bool = False) -> dict:
+    """Fine-tune on the domain set; the best epoch is the one with most correct tests on held-back wordings."""
+    learn = writer.pairs(writer.examples(data.train, codec.lexicon, data.domain), codec)
+    valid = writer.pairs(writer.examples(data.valid, codec.lexicon, data.domain), codec)
+    records = data.valid[:check_n]
+
+    def check(model: nn.Module) -> dict:
+        texts = writer.write(model, codec, [r.input for r in records], constrained=False)
+        found = scores.verdicts(records, texts, data.domain)
+        return {"valid": float(np.mean([v.valid for v in found])),
+                "correct": (share := float(np.mean([v.correct for v in found]))), "merit": share, "n": len(found)}
+
+    describe = asdict(model.config) if isinstance(model, Seq2Seq) else {"kind": type(model).__name__}
+    return finetune.fit(model, plan, learn, valid, run, check=check, resume=resume, describe=describe)
+
+
+# ---------------------------------------------------------------- the table
+
+
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """Anything that writes tests: `write(requirements)`, and the nats of each target token if it is a language model.
+    """
+
+    write: Callable[[list[str]], list[Written]]
+    nats: Callable[[list[Example]], list[np.ndarray]] | None = None
+
+
+def model_rival(model: nn.Module, codec: Codec, constrained: bool = True) -> Rival:
+    return Rival(lambda texts: writer.write(model, codec, texts, constrained),
+                 lambda held: finetune.token_nll(model, writer.pairs(held, codec)))
+
+
+def rivals(train_examples: list[Example], valid: list[Example], codec: Codec) -> dict[str, Rival]:
+    """Uniform, unigram, bigram, nearest test (filled and copied), keyword rules; all from the training split."""
+    learn = writer.pairs(train_examples, codec)
+    counts, nearest = baselines.Counts.of(codec.size, learn), baselines.Nearest(train_examples)
+    rules = baselines.Rules(train_examples)
+    found, held = [e.found for e in valid], writer.pairs(valid, codec)
+    trust = baselines.best_trust(nearest, codec, counts, found, held)
+
+    def sampled(order: int):
+        return lambda texts: baselines.sample(counts, order, codec, texts)
+
+    return {
+        "uniform": Rival(sampled(0), lambda held: baselines.uniform(codec.size, writer.pairs(held, codec))),
+        "unigram": Rival(sampled(1), lambda held: counts.nll(1, writer.pairs(held, codec))),
+        "bigram": Rival(sampled(2), lambda held: counts.nll(2, writer.pairs(held, codec))),
+        "nearest test, copied": Rival(lambda texts: baselines.retrieve(nearest, codec, texts, filled=False)),
+        "nearest test, filled": Rival(
+            lambda texts: baselines.retrieve(nearest, codec, texts),
+            lambda held: baselines.retrieval_nll(nearest, codec, counts, [e.found for e in held],
+                                                 writer.pairs(held, codec), trust)),
+        "keyword rules": Rival(lambda texts: rules.write(codec, texts)),
+    }
+
+
+def judged(rival: Rival, codec: Codec, domain: Domain, records: list[Record]) -> dict:
+    """All scores of one rival on one axis. Its loss is that of the records that have a draft (n says how many)."""
+    written = rival.write([r.input for r in records])
+    table = scores.executed(records, written, domain)
+    held = writer.examples(records, codec.lexicon, domain)
+    if rival.nats and held:
+        table |= scores.language(rival.nats(held), [e.record.target for e in held])
+    return table
+
+
+# ---------------------------------------------------------------- models
+
+
+def load_base(folder: Path | str) -> tuple[Codec, Seq2Seq]:
+    """The shipped base: what its training data say of words, and its weights."""
+    return Codec.load(folder), finetune.load_model(Path(folder) / "model.safetensors")
+
+
+def small_base(data: Data, shape: dict, vocab_size: int, run: Path | str) -> tuple[Codec, Seq2Seq]:
+    """A base of the other domain alone, made on the spot: no download, an epoch."""
+    other = library()
+    drawn = draw(other, 200, 0)
+    codec = learn_codec([], [*drawn, *data.train], [other, data.domain], vocab_size)
+    model = build(codec, shape)
+    pairs = writer.pairs(writer.examples(drawn, codec.lexicon, other), codec)
+    finetune.fit(model, Training(epochs=1, visible_from=codec.first_placeholder), pairs[20:], pairs[:20], run,
+                 describe=asdict(model.config))
+    return codec, model
+
+
+def tuned_from(base: Seq2Seq, **changes) -> Seq2Seq:
+    """A copy of the base's weights, perhaps with other cycles, to be fine-tuned."""
+    model = Seq2Seq(replace(base.config, **changes))
+    model.load_state_dict(base.state_dict())
+    return model
+
+
+def feedback_trial(base: Seq2Seq, codec: Codec, domain: Domain, plan: dict, run: Path | str) -> list[improve.Round]:
+    """Verdicts against a control, from a model that knows `wordings` wordings a family and is not yet good.
+
+    plan: wordings, n_train, n_fresh, rounds, verdicts, start and again (settings of `Training`), repeats, seed.
+    """
+    drawn = draw(domain, 6 * plan["n_train"], plan["seed"])
+    known = [r for r in drawn if wording(r) < plan["wordings"]][:plan["n_train"]]
+    others = [r for r in draw(domain, 4 * (plan["rounds"] * plan["verdicts"] + plan["n_fresh"]), plan["seed"] + 1)
+              if wording(r) >= plan["wordings"]]
+    fresh, others = others[:plan["n_fresh"]], others[plan["n_fresh"]:]
+    shown = [others[n * plan["verdicts"]:(n + 1) * plan["verdicts"]] for n in range(plan["rounds"])]
+    held = [r for r in draw(domain, 300, plan["seed"] + 2) if wording(r) < plan["wordings"]][:40]
+    examples, valid = (writer.examples(rows, codec.lexicon, domain) for rows in (known, held))
+    model, visible = tuned_from(base), codec.first_placeholder
+    finetune.fit(model, Training(**plan["start"], visible_from=visible, seed=plan["seed"]),
+                 writer.pairs(examples, codec), writer.pairs(valid, codec), Path(run) / "start")
+
+    def review(record: Record, text: str) -> str:
+        return "accept" if text and judge(record, text, domain).correct else "edit"
+
+    return improve.simulate(model, codec, domain, examples, shown, fresh, valid, Training(
+        **plan["again"], visible_from=visible, seed=plan["seed"]), review, run, plan["repeats"])
+
+
+def media() -> Domain:
+    return load(ROOT / "media")
+
+
+def library() -> Domain:
+    return load(ROOT / "library")

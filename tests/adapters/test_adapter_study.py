@@ -1,0 +1,204 @@
+"""From rows to verdicts on a model of random weights: what is kept, what is refused, what the tables and checks say."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("transformers")
+pytest.importorskip("peft")
+pytest.importorskip("llguidance")
+
+from hrm_lab import runs
+from hrm_lab.adapters import experiments, finetune, judging, models, preflight, study, verdict
+from hrm_lab.adapters.formats import FORMATS, NO_TOOL, prompt_text
+from hrm_lab.adapters.scoring import judge
+
+SETTINGS = {"model": "tiny", "cache": "", "data": "sample", "longest": 4096, "max_new": 48, "shots": 1,
+            "rows": {"train": 8, "validation": 3, "test": 4}}
+CONFIG = finetune.Config(steps=2, batch=4, eval_every=1, warmup=1, rank=2, lr=1e-2)
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return models.load("tiny", dtype="fp32", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def chosen(loaded):
+    return study.parts(SETTINGS, loaded[1])
+
+
+@pytest.fixture(scope="module")
+def plan(loaded, chosen):
+    return study.plan(loaded[1], FORMATS["structured"], chosen, SETTINGS)
+
+
+# ---------------------------------------------------------------- rows
+
+
+def test_rows_are_cut_by_length_and_functions_come_again_late(loaded, chosen):
+    assert {name: len(found) for name, found in chosen.items()} == SETTINGS["rows"]
+    many = study.parts(SETTINGS | {"rows": {"train": 40, "validation": 12, "test": 24}}, loaded[1])
+    names = [e.calls[0].name for e in many["train"]]
+    distinct = len(set(names))
+    assert len(set(names[:distinct])) == distinct < len(names)
+    assert study.counts(many)["test"]["rows"] == 24
+    with pytest.raises(ValueError, match="train: none of 40 rows has at most longest = 3 tokens"):
+        study.parts(SETTINGS | {"longest": 3}, loaded[1])
+    with pytest.raises(ValueError, match="data: got 'mine'"):
+        study.parts(SETTINGS | {"data": "mine"}, loaded[1])
+
+
+def test_an_example_is_shown_as_the_model_sees_it(loaded, chosen):
+    text = study.shown(loaded[1], chosen["test"][0], FORMATS["hermes"])
+    assert "<|im_start|>system" in text and "<tool_call>" in text and "tokens, answer" in text
+
+
+# ---------------------------------------------------------------- answers
+
+
+def test_constrained_answers_parse_whatever_the_model(loaded, plan):
+    model, tokenizer = loaded
+    for form in FORMATS.values():
+        found = judging.answers(model, tokenizer, plan.test, form, longest=300)
+        assert [v.id for v in found["free"]] == [e.id for e in plan.test]
+        for v in found["constrained"]:
+            assert v.prompt == found["free"][0].prompt or v.id != plan.test[0].id
+            assert not v.stopped or (v.valid_json and v.strict and v.schema_valid), v.got
+        assert not any(v.exact for v in found["free"])  # random weights
+    with pytest.raises(ValueError, match="ways: got"):
+        judging.answers(model, tokenizer, plan.test, form, ways=("beam",))
+
+
+def test_answers_are_kept_under_their_key(tmp_path, plan):
+    own = {"free": [judge(e, plan.form.answer(e), plan.form, True, "p") for e in plan.test]}
+    calls = []
+
+    def make():
+        calls.append(1)
+        return own
+
+    path = tmp_path / "a.jsonl"
+    assert experiments.kept(path, {"k": (1,)}, make) == own == experiments.kept(path, {"k": (1,)}, make)
+    assert len(calls) == 1
+    experiments.kept(path, {"k": (2,)}, make)
+    assert len(calls) == 2
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:2], lines[2][:50]]))
+    with pytest.raises(ValueError, match=r"a\.jsonl:3"):
+        experiments.read_verdicts(path)
+
+
+# ---------------------------------------------------------------- a format, whole
+
+
+def test_an_arm_trains_judges_and_is_not_trained_twice(loaded, plan, tmp_path, monkeypatch):
+    model, tokenizer = loaded
+    first = experiments.arm(tmp_path, "tuned", model, tokenizer, "tiny", plan, CONFIG)
+    assert (first.record["status"], first.record["notes"]["forced"]) == ("ok", False)
+    assert set(first.verdicts) == {"free", "constrained"} and len(first.verdicts["free"]) == len(plan.test)
+    assert not any(p.requires_grad for p in model.parameters())  # the base is as it was
+    monkeypatch.setattr(finetune.Trainer, "advance", lambda self: 1 / 0)
+    again = experiments.arm(tmp_path, "tuned", model, tokenizer, "tiny", plan, CONFIG)
+    assert again.verdicts == first.verdicts and again.history == first.history
+    with pytest.raises(ZeroDivisionError):
+        experiments.arm(tmp_path, "tuned", model, tokenizer, "tiny", plan, replace(CONFIG, lr=2e-2))
+    assert runs.read_json(tmp_path / "tuned/run.json")["status"] == "failed"
+
+
+def test_an_exported_adapter_answers_the_same_by_peft_and_merged(loaded, plan, tmp_path):
+    model, tokenizer = loaded
+    experiments.arm(tmp_path, "tuned", model, tokenizer, "tiny", plan, CONFIG)
+    found = study.exported(SETTINGS, tmp_path / "tuned/best", plan)
+    assert found["equal answers"] == "3 of 3" and "PeftModel" in found["adapter"]
+
+
+def test_errors_stop_a_training_and_force_is_written_down(loaded, plan, tmp_path):
+    model, tokenizer = loaded
+    with pytest.raises(preflight.PreflightError):
+        experiments.arm(tmp_path, "cut", model, tokenizer, "tiny", experiments.inject(plan, ["no end token"]), CONFIG)
+    assert not (tmp_path / "cut").exists()
+    arms = experiments.faulty(tmp_path, model, tokenizer, "tiny", plan, CONFIG, ["made-up roles", "no end token"])
+    assert list(arms) == ["sound", "made-up roles", "no end token", "all together"]
+    assert arms["no end token"].record["notes"]["forced"] and not arms["sound"].report.forced
+    assert "<|user|>" in arms["made-up roles"].verdicts["free"][0].prompt
+    rows = experiments.fault_table(arms)
+    assert "end" in rows[2]["preflight"] and rows[0]["preflight"] == "no error"
+    assert json.loads(json.dumps(rows))[3]["minus_sound"]["n"] == len(plan.test)
+    assert len(verdict.fault_rows(rows)) == 4 and verdict.fault_forest(rows)[0]["baseline"]
+
+
+def test_baselines_are_asked_what_the_adapter_is_asked(loaded, plan, tmp_path):
+    model, tokenizer = loaded
+    found = study.baselines(tmp_path, model, tokenizer, SETTINGS, plan)
+    assert list(found) == ["base, free", "base, constrained", "base + 1 examples, free",
+                           "base + 1 examples, constrained"]
+    assert [v.prompt for v in found["base, free"]] == [prompt_text(tokenizer, e, plan.form) for e in plan.test]
+    assert len(set(study.hashes(found).values())) == 1 and len(study.hashes(found)) == 2
+    assert found["base + 1 examples, free"][0].prompt.endswith(found["base, free"][0].prompt.split("<|im_start|>")[-2]
+                                                               + "<|im_start|>assistant\n")
+
+
+# ---------------------------------------------------------------- what is said of it
+
+
+def history(losses, exacts, n=40):
+    return [{"step": 10 * i, "loss": x, "exact_match": e, "n": n} for i, (x, e) in
+            enumerate(zip(losses, exacts, strict=True))]
+
+
+def test_a_falling_loss_with_a_flat_task_is_flagged():
+    assert verdict.flat(history([0.86, 0.6], [0.0, 0.0]))[0]
+    assert verdict.flat(history([2.0, 1.0], [0.0, 0.05]))[0]  # within chance
+    assert not verdict.flat(history([2.0, 1.0], [0.0, 0.5]))[0]
+    assert not verdict.flat(history([2.0, 1.9], [0.0, 0.0]))[0]  # nothing fell
+    assert "exact match did not rise" not in verdict.flat(history([2.0, 1.0], [0.0, 0.5]))[1]
+
+
+def answers(plan, right):
+    form = plan.form
+    return [judge(e, form.answer(e) if good else NO_TOOL, form, True, f"prompt {e.id}")
+            for e, good in zip(plan.test, right, strict=True)]
+
+
+def test_the_checklist_is_filled_by_what_was_found(plan):
+    report = preflight.check(plan)
+    tuned, base = answers(plan, [True] * 4), answers(plan, [False] * 4)
+
+    def lines(**changes):
+        given = {"report": report, "hashes": {"base": "a", "tuned": "a"}, "tuned": tuned, "base": base, "shown": 2,
+                 "limits": {"base": 9, "tuned": 9}} | changes
+        return {row["check"]: row["holds"] for row in verdict.checklist(**given)}
+
+    good = lines()
+    assert set(good.values()) == {"yes"}
+
+    def falls(**changes):
+        return {check for check, holds in lines(**changes).items() if holds != good[check]}
+
+    assert falls(hashes={"base": "a", "tuned": "b"}) == {"prompt parity: all systems saw the same bytes"}
+    assert falls(limits={"base": 9, "tuned": 8}) == {"context parity: the same limits for all"}
+    assert falls(shown=0) == {"outputs were looked at"}
+    assert falls(base=tuned) == {"held-out score above the untuned base"}
+    assert "held-out score above zero" in falls(tuned=base)
+    bad = preflight.check(experiments.inject(plan, ["no end token", "made-up roles"]))
+    assert {"tokens come from the chat template", "answers end, and generation stops there"} <= falls(report=bad)
+    assert "nothing was forced" in falls(report=preflight.require(bad, force=True))
+
+
+def test_differences_are_called_what_they_are(plan):
+    good, bad = answers(plan, [True] * 4), answers(plan, [False] * 4)
+    assert "better" in verdict.said("cep", good * 10, bad * 10, "free")
+    assert "worse" in verdict.said("cep", bad * 10, good * 10, "free")
+    assert "not told apart" in verdict.said("cep", good, good, "free")
+
+
+def test_tables_hold_every_system_and_failures_every_class(plan):
+    own = {"base, free": answers(plan, [False] * 4), "tuned, free": answers(plan, [True, True, False, True])}
+    systems = {"cep": own}
+    assert [row["exact"][:4] for row in verdict.table(systems)] == ["0.0 ", "75.0"]
+    assert [row.get("baseline") for row in verdict.forest(systems)] == [True, False]
+    assert verdict.classes({"cep": own["tuned, free"]}) == {"cep": {"exact": 3, "no call": 1}}
+    shown = verdict.examples(own["tuned, free"])
+    assert [row["class"] for row in shown] == ["exact", "no call"] and shown[1]["got"] == NO_TOOL

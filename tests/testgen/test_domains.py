@@ -1,0 +1,160 @@
+"""Every family of every shipped domain: its own test is right and strong, and what is held out stays out."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hrm_lab.testgen import domain as domains
+from hrm_lab.testgen.domain import ROOT, DomainError, draft, draw, expected, load, values
+from hrm_lab.testgen.expressions import render, show
+from hrm_lab.testgen.judge import judge
+from hrm_lab.testgen.records import AXES
+
+FOLDERS = sorted(path.parent for path in ROOT.glob("*/domain.yaml"))
+DOMAINS = {folder.name: load(folder) for folder in FOLDERS}
+each_domain = pytest.mark.parametrize("name", DOMAINS)
+PERFECT = (True, 1.0, True, True, 1.0, "")
+
+
+def test_there_are_two_domains_and_twenty_families_of_media():
+    assert set(DOMAINS) >= {"media", "library"}
+    assert sum(not one.held_out for one in DOMAINS["media"].families.values()) >= 20
+
+
+@each_domain
+def test_a_family_has_wordings_and_mutants_enough(name):
+    for one in DOMAINS[name].families.values():
+        assert len(one.requirements) + len(one.paraphrases) >= 10, one.name
+        assert len(one.paraphrases) >= 2 and len(one.mutants) >= 5, one.name
+        assert len(set((*one.requirements, *one.paraphrases))) == len(one.requirements) + len(one.paraphrases)
+        assert len(set(one.mutants)) == len(one.mutants) and one.reference not in one.mutants, one.name
+
+
+@each_domain
+def test_wordings_differ_in_words_and_order(name):
+    """No two wordings of a family share more than 3 of 4 words, and they begin in at least six ways."""
+    for one in DOMAINS[name].families.values():
+        texts = [text.replace(":cap}", "}") for text in (*one.requirements, *one.paraphrases)]
+        words = [frozenset(text.lower().strip(".").split()) for text in texts]
+        for i, a in enumerate(words):
+            for b in words[:i]:
+                assert len(a & b) / len(a | b) < 0.75, (one.name, a ^ b)
+        assert len({" ".join(text.split()[:2]) for text in texts}) >= 6, one.name
+
+
+@each_domain
+@pytest.mark.parametrize("axis", AXES)
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_the_expected_test_is_correct_and_kills_every_mutant(name, axis, seed):
+    made = DOMAINS[name]
+    count = sum(one.held_out == (axis == "family") for one in made.families.values())
+    for record in draw(made, count, seed, axis):
+        found = judge(record, record.target, made)
+        assert (found.valid, found.slots, found.executable, found.correct, found.mutation, found.reason) == PERFECT, \
+            (record.input, record.target)
+
+
+def slots_of(records, made, kinds):
+    return {(r.family, name, str(r.slots[name])) for r in records
+            for name, (kind, _) in made.families[r.family].slots.items() if kind in kinds}
+
+
+@each_domain
+def test_held_out_axes_do_not_meet_training(name):
+    made = DOMAINS[name]
+    by = {axis: draw(made, 300 if axis == "train" else 100, 1, axis) for axis in AXES}
+    by["train"] += draw(made, 300, 2, "train")
+    train = by.pop("train")
+    inputs = {r.input for r in train}
+    for axis, records in by.items():
+        assert not inputs & {r.input for r in records}, axis
+        assert {r.axis for r in records} == {axis}
+    assert not slots_of(train, made, domains.SPLIT) & slots_of(by["values"], made, domains.SPLIT)
+    partners = {value for _, _, value in slots_of(train, made, ("name",))}
+    assert not partners & {value for _, _, value in slots_of(by["names"], made, ("name",))}
+    assert not {r.family for r in train} & {r.family for r in by["family"]}
+    known = {(r.family, int(r.id.rpartition("/")[2])) for r in train}
+    assert not known & {(r.family, int(r.id.rpartition("/")[2])) for r in by["paraphrase"]}
+    assert all(not domains.held_out_name(value) for _, _, value in slots_of(by["values"], made, ("name",)))
+
+
+@each_domain
+def test_a_draw_is_the_same_for_the_same_seed_and_has_no_requirement_twice(name):
+    first, second = draw(DOMAINS[name], 60, 5), draw(DOMAINS[name], 60, 5)
+    assert first == second and first != draw(DOMAINS[name], 60, 6)
+    assert len({r.input for r in first}) == 60
+
+
+@each_domain
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_a_draft_with_slots_taken_out_renders_to_the_test(name, seed):
+    made = DOMAINS[name]
+    for record in draw(made, 12, seed):
+        one = made.families[record.family]
+        found = values(one, record.slots)
+        kept = {slot: f"X{i}" for i, slot in enumerate(one.visible)}
+        text = draft(one, found, kept)
+        assert render(text, {new: found[slot] for slot, new in kept.items()}) == record.target == expected(one, found)
+        assert {slot: show(value) for slot, value in found.items() if not isinstance(value, tuple)} == \
+            {slot: value for slot, value in record.slots.items() if isinstance(value, str)}
+
+
+def test_boundary_cells_stay_expressions_in_a_draft():
+    made = DOMAINS["media"]
+    (record,) = draw(made, 1, 3, families=("avails_window",))
+    one = made.families["avails_window"]
+    text = draft(one, values(one, record.slots), {"start": "DATE1", "end": "DATE2", "partner": "NAME1"})
+    assert "{DATE1 - 1}" in text and "{DATE2 + 1}" in text and record.slots["territory"] in text
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("domain.yaml", "retries.yaml"):
+        (tmp_path / name).write_text((ROOT / "media" / name).read_text())
+    return tmp_path
+
+
+def change(folder: Path, **fields):
+    raw = yaml.safe_load((folder / "retries.yaml").read_text()) | fields
+    (folder / "retries.yaml").write_text(yaml.safe_dump(raw))
+
+
+@pytest.mark.parametrize("fields, named", [
+    ({"slots": {"partner": "name", "tries": {"numbr": [1, 2, 1]}}}, "slots.tries"),
+    ({"slots": {"partner": "name"}}, "slots"), ({"requirements": ["{partner} {tries}", "{partner}"]}, "requirements"),
+    ({"inputs": {"other": "number"}}, "test"), ({"colour": "red"}, "colour"),
+])
+def test_a_family_with_a_fault_is_refused_by_file_and_field(folder, fields, named):
+    change(folder, **fields)
+    with pytest.raises(DomainError, match=rf"retries\.yaml: field '{named}'"):
+        load(folder)
+
+
+def test_a_missing_field_is_named(folder):
+    raw = yaml.safe_load((folder / "retries.yaml").read_text())
+    raw.pop("reference")
+    (folder / "retries.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(DomainError, match="'reference': missing"):
+        load(folder)
+
+
+def test_yaml_that_would_make_objects_is_refused(folder):
+    (folder / "retries.yaml").write_text("family: !!python/object/apply:os.system ['true']\n")
+    with pytest.raises(DomainError, match="expected YAML"):
+        load(folder)
+
+
+def test_an_axis_without_a_family_and_an_unknown_axis_are_refused(folder):
+    with pytest.raises(DomainError, match="no family on axis family"):
+        draw(load(folder), 1, 0, "family")
+    with pytest.raises(DomainError, match="axis 'other'"):
+        draw(load(folder), 1, 0, "other")
+    with pytest.raises(DomainError, match="different requirements"):
+        change(folder, slots={"partner": "name", "tries": {"number": [1, 3, 1]}})
+        made = load(folder)
+        draw(made, 10**5, 0, "values")

@@ -1,0 +1,216 @@
+"""Writing: under the grammar even a random model writes valid Gherkin; what cannot be restored is said; baselines;
+scores.
+"""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hrm_lab import metrics
+from hrm_lab.testgen import baselines, findings, gherkin, improve, scores, slots, study, writer
+from hrm_lab.testgen.batches import Pair
+from hrm_lab.testgen.decode import Constraint
+from hrm_lab.testgen.finetune import Training
+from hrm_lab.testgen.seq2seq import Seq2Seq, Seq2SeqConfig
+from hrm_lab.testgen.tokenizer import END
+from hrm_lab.testgen.writer import Codec, Written
+
+MEDIA = study.media()
+DATA = study.prepare(MEDIA, 200, 20, 30)
+CODEC = study.learn_codec([], DATA.train, [MEDIA], 700)
+EXAMPLES = writer.examples(DATA.train, CODEC.lexicon, MEDIA)
+CONSTRAINT = Constraint(CODEC.tokenizer, CODEC.holes)
+
+
+def random_model(seed=0):
+    torch.manual_seed(seed)
+    return Seq2Seq(Seq2SeqConfig(CODEC.size, hidden=16, heads=2, expansion=2, decoder_layers=1)).eval()
+
+
+# ---------------------------------------------------------------- writing
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_under_the_grammar_even_random_weights_write_valid_gherkin_or_nothing(seed):
+    texts = [r.input for r in DATA.held["values"][:8]]
+    for made in writer.write(random_model(seed), CODEC, texts, limit=160):
+        assert made.text == "" or gherkin.valid(made.text) == "", made.text
+
+
+def test_every_training_draft_is_in_the_grammar():
+    for e in EXAMPLES[::3]:
+        assert CONSTRAINT.accepts(list(CODEC.target(e.draft)[:-1]), frozenset(e.found.values)), e.draft
+
+
+def test_the_grammar_refuses_what_the_parser_or_the_slots_would():
+    good = "Feature: a\nScenario Outline: b\nGiven c\nThen d <e>\nExamples:\n| e | f |\n| 1 | {NUM1} |\n"
+    for text, names in ((good, {"NUM1"}), ("Feature: a\nScenario: b\nThen c\n", set())):
+        assert CONSTRAINT.accepts(list(CODEC.target(text)[:-1]), frozenset(names)), text
+    bad = [good.replace("Then", "When"), good.replace("| 1 | {NUM1} |", "| 1 |"), good.replace("Feature", "Fature"),
+           good.replace("| 1 | {NUM1} |\n", ""), good.replace("{NUM1}", "{NUM2}"), good.replace("{NUM1}", "{open()}"),
+           good.rstrip("\n")]
+    for text in bad:
+        assert not CONSTRAINT.accepts(list(CODEC.target(text)[:-1]), frozenset({"NUM1"})), text
+
+
+def test_free_writing_says_why_a_test_could_not_be_restored():
+    found = slots.abstract("at most 5 files", CODEC.lexicon)
+    assert "NUM7" in writer.restored("Feature: {NUM7}\n", found).reason
+    assert writer.restored("Feature: {NUM1 + 1}\nScenario: x\n", found).text == "Feature: 6\n  Scenario: x\n"
+    assert len(writer.write(random_model(), CODEC, ["at most 5 files"] * 3, constrained=False, limit=5)) == 3
+
+
+def test_a_bar_in_a_value_does_not_add_a_column():
+    found = slots.abstract('call it "a|b"', CODEC.lexicon)
+    text = writer.restored("Feature: x\nScenario Outline: y\nThen <n>\nExamples:\n| n |\n| {TEXT1} |\n", found).text
+    (case,) = gherkin.cases(text)
+    assert case.steps == (("then", "a|b"),)
+
+
+def test_an_endless_requirement_is_refused_with_its_length():
+    made = writer.write(random_model(), CODEC, ["word " * 20_000, "at most 5 files"], limit=5)
+    assert "expected at most 400" in made[0].reason and made[0].text == "" and made[1].reason == ""
+
+
+def test_a_codec_comes_back_from_its_folder(tmp_path):
+    CODEC.save(tmp_path)
+    again = Codec.load(tmp_path)
+    assert again.tokenizer.to_str() == CODEC.tokenizer.to_str()
+    assert (again.lexicon, again.holes) == (CODEC.lexicon, tuple(sorted(CODEC.holes)))
+
+
+def test_pairs_end_with_the_end_token_and_carry_weights():
+    made = writer.pairs([replace(EXAMPLES[0], record=replace(EXAMPLES[0].record, weight=2.0))], CODEC)
+    assert made[0].source[-1] == made[0].target[-1] == END and made[0].weight == 2.0
+
+
+# ---------------------------------------------------------------- baselines
+
+
+def test_counts_are_probabilities():
+    counts = baselines.Counts.of(9, [Pair((5,), (4, 4, 7, 2)), Pair((5,), (4, 2))])
+    assert counts.single.sum() == pytest.approx(1)
+    for a in (1, 4, 8):
+        assert sum(counts.bigram(a, b) for b in range(9)) == pytest.approx(1)
+    assert math.exp(np.concatenate(baselines.uniform(9, [Pair((5,), (4, 2))])).mean()) == pytest.approx(9)
+
+
+def test_a_test_that_is_known_is_found_and_predicted():
+    nearest, counts = baselines.Nearest(EXAMPLES), baselines.Counts.of(CODEC.size, writer.pairs(EXAMPLES, CODEC))
+    some = EXAMPLES[::20]
+    assert np.mean([a.draft == b.draft for a, b in zip(some, nearest.find([e.found for e in some]), strict=True)]) > 0.7
+    pairs = writer.pairs(some, CODEC)
+    nats = [np.concatenate(rows).mean() for rows in (
+        baselines.retrieval_nll(nearest, CODEC, counts, [e.found for e in some], pairs, 0.95), counts.nll(2, pairs),
+        counts.nll(1, pairs), baselines.uniform(CODEC.size, pairs))]
+    assert nats == sorted(nats)
+
+
+def test_a_copied_test_keeps_its_old_values_and_a_filled_one_does_not():
+    nearest, (record, *_) = baselines.Nearest(EXAMPLES), DATA.held["names"]
+    (copied,), (filled,) = (baselines.retrieve(nearest, CODEC, [record.input], fill) for fill in (False, True))
+    assert record.slots["partner"] in filled.text and record.slots["partner"] not in copied.text
+
+
+def test_keyword_rules_know_their_training_requirements():
+    rules = baselines.Rules(EXAMPLES)
+    some = [e for e in EXAMPLES if not e.record.id.startswith(("REQ", "SQE"))][::10]
+    made = rules.write(CODEC, [e.record.input for e in some])
+    assert np.mean([v.correct for v in scores.verdicts([e.record for e in some], made, MEDIA)]) > 0.4
+
+
+# ---------------------------------------------------------------- scores
+
+
+def test_scores_of_right_and_of_broken_tests():
+    records = DATA.held["values"]
+    right = scores.executed(records, [Written("", r.target, "") for r in records], MEDIA)
+    assert {right[k]["value"] for k in ("valid", "executable", "correct", "mutation", "slots")} == {1.0}
+    assert sum(s["n"] for k, s in right.items() if k.startswith("correct/")) == len(records) == right["correct"]["n"]
+    none = scores.executed(records, [Written("", "", "no")] * len(records), MEDIA)
+    assert none["valid"]["value"] == none["correct"]["value"] == 0 and none["duplicates"]["value"] > 0.9
+
+
+def test_perplexity_is_a_token_and_bits_a_byte():
+    found = scores.language([np.full(4, math.log(8)), np.full(2, math.log(8))], ["ab", "é"])
+    assert found["perplexity"]["value"] == pytest.approx(8) and found["perplexity"]["n"] == 2
+    assert found["bits_per_byte"]["value"] == pytest.approx(6 * 3 / 4)
+
+
+@pytest.mark.parametrize("perplexity,valid,correct,flagged", [
+    (3.97, 0.0, 0.0, True), (3.97, 0.9, 0.0, False), (12000.0, 0.0, 0.0, False), (3.97, 0.79, -1, True)])
+def test_a_perplexity_that_falls_with_the_tests_is_flagged(perplexity, valid, correct, flagged):
+    def table(p, v, c):
+        return {"perplexity": metrics.plain(p, 14), "valid": metrics.plain(v, 14), "correct": metrics.plain(c, 14)}
+
+    found, why = scores.guard(table(12753.0, 0.79, 0.0), table(perplexity, valid, correct))
+    assert found == flagged and "perplexity" in why
+
+
+# ---------------------------------------------------------------- a study
+
+
+def test_no_requirement_and_no_held_back_wording_is_on_two_sides():
+    groups = {r.group for r in DATA.train}
+    for records in (DATA.valid, *DATA.held.values()):
+        assert records and not groups & {r.group for r in records}
+    assert all(study.kept_back(r, MEDIA) for r in DATA.valid)
+    drawn = [r for r in DATA.train if r.source.startswith("grammar")]
+    assert len(drawn) == 200 and not any(study.kept_back(r, MEDIA) for r in drawn)
+
+
+def test_a_small_study_trains_judges_and_writes_its_report(tmp_path):
+    model = random_model()
+    found = study.train(model, CODEC, DATA, Training(epochs=1, batch=16, precision="fp32"), tmp_path / "run", check_n=4)
+    held = EXAMPLES[:6]
+    table = {"fine-tuned": study.model_rival(model, CODEC), "base": study.model_rival(random_model(), CODEC),
+             "control": study.model_rival(random_model(1), CODEC), **study.rivals(EXAMPLES, held, CODEC)}
+    few = {axis: records[:4] for axis, records in DATA.held.items()}
+    tables = {name: {axis: study.judged(rival, CODEC, MEDIA, records) for axis, records in few.items()}
+              for name, rival in table.items()}
+    sentences = findings.findings(tables, "control")
+    assert len(findings.goals(tables["fine-tuned"])) == 7 and any("perplexity" in s.lower() for s in sentences)
+    sample = {"requirement": "r", "tests": {"base": "", "fine-tuned": "Feature: x"}}
+    findings.write_report(tmp_path, {"a": 1}, found["history"], tables, sentences, [sample])
+    assert "## values" in (tmp_path / "FINE_TUNING_REPORT.md").read_text()
+    assert json.loads((tmp_path / "training_results.json").read_text())["history"][0]["epoch"] == 1
+    assert json.loads((tmp_path / "evaluation_results.json").read_text())["tables"]["base"]["values"]["valid"]["n"] == 4
+    assert all(set(s) == {"value", "n", "low", "high", "unit"} for s in findings.flat(tables).values())
+
+
+# ---------------------------------------------------------------- feedback
+
+
+def test_verdicts_become_examples_with_weights():
+    records = DATA.held["values"][:3]
+    texts = [Written("Feature: mine\n", "", "")] * 3
+    made = improve.taught(records, texts, ["accept", "edit", "reject"], CODEC, MEDIA)
+    assert [(e.record.weight, e.record.id) for e in made] == [(1.0, records[0].id), (2.0, records[1].id)]
+    assert made[0].draft == "Feature: mine\n" and "Feature: mine" not in made[1].draft
+
+
+def test_both_arms_start_equal_and_see_as_many_examples(tmp_path, monkeypatch):
+    sizes = []
+    real_fit = improve.finetune.fit
+    monkeypatch.setattr(improve.finetune, "fit", lambda model, plan, pairs, *rest: (
+        sizes.append(len(pairs)), real_fit(model, plan, pairs[:16], *rest))[1])
+    monkeypatch.setattr(improve.writer, "write", lambda model, codec, texts: [Written("", "", "no")] * len(texts))
+    rounds = improve.simulate(random_model(), CODEC, MEDIA, EXAMPLES[:20], [DATA.valid[:3], DATA.valid[3:6]],
+                              DATA.held["values"][:5], EXAMPLES[:4], Training(epochs=1, batch=8, precision="fp32"),
+                              lambda record, text: "edit", tmp_path, repeats=2)
+    assert sizes == [26, 26, 32, 32] and [(r.arm, r.number) for r in rounds] == [
+        ("feedback", 0), ("control", 0), ("feedback", 1), ("control", 1), ("feedback", 2), ("control", 2)]
+    assert rounds[-2].verdicts == {"accept": 0, "edit": 6, "reject": 0}
+    assert improve.gain(rounds)["value"] == 0 and rounds[0].acceptance["n"] == 5
+
+
+def test_the_gain_is_paired():
+    rounds = [improve.Round("feedback", 1, np.array([True, True, False]), {}),
+              improve.Round("control", 1, np.array([True, False, False]), {})]
+    assert improve.gain(rounds)["value"] == pytest.approx(1 / 3)
+
+
