@@ -101,7 +101,7 @@ def test_a_browser_runs_no_script_from_data(hostile_site, tmp_path):
 
 
 def calls(path):
-    """(dotted name, keyword names and values, line) of each call in a module; "" and "n": whether arguments are literals, their number."""
+    """(dotted name, keywords, line) of each call in a module; keywords also hold "": all literals, "n": how many."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):
             fixed = all(isinstance(argument, ast.Constant) for argument in node.args)
