@@ -58,7 +58,8 @@ def test_any_requirement_is_a_record_or_refused_in_one_line(tmp_path, row):
 
 
 PIECES = ["1", "x", "'a'", "+", "*", "**", "(", ")", "[", "]", ",", ".", "if", "else", "and", "not", "==", "lambda",
-          ":", "__class__", "for", "in", "{", "}", "9" * 40, "round", "max", "len", "x.y", "%", "//", " ", "f'{x}'", "\\"]
+          ":", "__class__", "for", "in", "{", "}", "9" * 40, "round", "max", "len", "x.y", "%", "//",
+          " ", "f'{x}'", "\\"]
 
 
 @FUZZ
