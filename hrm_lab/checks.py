@@ -62,7 +62,8 @@ def same_run(run: Path, configs: dict) -> bool:
         record = runs.read_json(run / "run.json")
     except (OSError, ValueError):
         return False
-    return (record["status"] != "ok" and record.get("code") == code_fingerprint()
+    return (isinstance(record, dict) and record.get("status") in ("running", "failed")
+            and record.get("code") == code_fingerprint()
             and {part: record.get(part) for part in configs} == json.loads(json.dumps(configs)))
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import nbformat
 from bs4 import BeautifulSoup
+from bs4.element import Doctype, PreformattedString
 from jinja2 import pass_context
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
@@ -31,7 +32,7 @@ from hrm_lab.notebooks import checked_metrics, metric_name, shown_metric
 
 TEMPLATES = Path(__file__).parent / "templates"
 ACTIVE = ["script", "link", "iframe", "object", "embed", "base", "meta", "audio", "video", "template", "noscript",
-          "form"]
+          "form", "xmp", "plaintext", "noembed", "noframes", "textarea"]
 SCRIPTS = ("javascript:", "vbscript:", "data:text/html")
 STATUSES = ("ok", "failed", "running")
 FETCHING = ("src", "srcset", "poster", "background", "xlink:href")
@@ -146,8 +147,10 @@ def duration(seconds):
 def polished(html, heading):
     """The page with its title on top, contents, unique ids, framed tables, alt texts, and nothing to fetch or run."""
     soup = BeautifulSoup(html, "html.parser")
+    head = soup.head.extract()  # our own; an output may well close <main> or <body>, so that all else is disarmed
+    _disarm(soup)
+    soup.html.insert(0, head)
     main = soup.find("main")
-    _disarm(main)
     if main.find("h1"):
         main.find("h1").decompose()  # the page's own heading also names the task
     _name_ids(soup, main)
@@ -157,16 +160,19 @@ def polished(html, heading):
     return page.replace("<!--contents-->", _contents(main), 1)
 
 
-def _disarm(main):
+def _disarm(soup):
     """Remove everything that runs or fetches. The notebooks are our own, their libraries' HTML is not."""
-    for tag in main.find_all(ACTIVE):
+    for tag in soup.find_all(ACTIVE):
         tag.decompose()
-    for style in main.find_all("style"):
+    for text in soup.find_all(string=lambda text: isinstance(text, PreformattedString)):
+        if not isinstance(text, Doctype) and text not in ("title", "contents"):
+            text.replace_with("")  # `<!--><script>` is a comment here, and an empty one before a script to a browser
+    for style in soup.find_all("style"):
         if style.has_attr("scoped"):  # pandas' own, which aligns all heads right
             style.decompose()
             continue
         style.string = _local_css(style.string or "")
-    for tag in main.find_all(True):
+    for tag in soup.find_all(True):
         for name, value in list(tag.attrs.items()):
             fetches = name in FETCHING or (name == "href" and tag.name != "a")
             text = re.sub(r"[\x00-\x20]", "", str(value)).lower()  # browsers skip them in "java\tscript:"
@@ -181,7 +187,7 @@ def _disarm(main):
 
 
 def _local_css(css):
-    css = re.sub(r"@import[^;]*;?", "", css, flags=re.I)
+    css = re.sub(r"@import[^;]*;?|<", "", css, flags=re.I)  # inside <math> a browser reads tags in a <style>
     return re.sub(r"url\(\s*['\"]?(?!data:|#)[^)]*\)", "none", css, flags=re.I)
 
 

@@ -12,6 +12,7 @@ from bs4 import BeautifulSoup
 
 from hrm_lab.inspect_notebook import ROOT
 from hrm_lab.notebooks import checked_metrics
+from test_axe import axe, chromium, findings, serious  # noqa: F401 (axe: a fixture)
 from test_report_html import browser, visit
 
 TASKS = yaml.safe_load((ROOT / "notebooks/presets.yaml").read_text())["smoke"]["02_puzzle_training"]["tasks"]
@@ -177,6 +178,14 @@ def test_a_browser_asks_for_nothing_and_complains_of_nothing(work, tmp_path):
         _, console, asked = visit(path, tmp_path / page)
         assert not console, (page, console)
         assert not [url for url in asked if not own.match(url) and url != path.as_uri()], page
+
+
+@browser
+def test_axe_has_no_serious_finding_on_any_page(work, axe, tmp_path):  # noqa: F811
+    with chromium(tmp_path) as call:
+        for page in PAGES:
+            for dark in (False, True):
+                assert not serious(findings(call, work / "reports" / f"{page}.html", axe, dark)), (page, dark)
 
 
 # ---------------------------------------------------------------- again
