@@ -14,11 +14,11 @@ paired. The last line is one JSON object.
 
 import argparse
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from repair import Replay
+from repair import Once, Replay
 
 from hrm_lab.metrics import bootstrap, format_score, paired_difference, proportion
 from hrm_lab.swe.agents import EDITORS, Coordinator, Editor, Localiser, Split
@@ -27,19 +27,6 @@ from hrm_lab.swe.linear import LinearPrior
 from hrm_lab.swe.search import search
 
 BUDGETS = (1, 10, 30, 100, 300, 1000)
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A prior whose scores of a program are kept."""
-
-    prior: object
-    known: dict = field(default_factory=dict)
-
-    def scores(self, program, edits, evidence, language="python") -> np.ndarray:
-        if program not in self.known:
-            self.known[program] = self.prior.scores(program, edits, evidence, language)
-        return self.known[program]
 
 
 def run(replay: Replay, prior, feedback: Feedback | None, budget: int, judge=None,
@@ -91,9 +78,9 @@ def main():
     rows = rows[:options.limit]
     here = [row for row in rows if (options.cache / f"{row['task_id'].replace('/', '-')}.json").exists()]
     replays = [one for one in (Replay(row, options.cache) for row in here) if one.evidence.failing]
-    linear = Kept(LinearPrior.load(options.weights / "linear.safetensors"))
+    linear = Once(LinearPrior.load(options.weights / "linear.safetensors"))
     feedback = Feedback.load(options.weights / "feedback.safetensors")
-    coordinator = Kept(Coordinator.load(options.weights / "coordinator.safetensors", linear))
+    coordinator = Once(Coordinator.load(options.weights / "coordinator.safetensors", linear))
     arms = {"linear": (linear, None), "linear, no probe": (linear, None), "linear, probe shuffled": (linear, None),
             "localiser": (Localiser(), None)}
     arms |= {f"editor: {name}": (Editor(name, linear), None) for name in EDITORS}

@@ -4,11 +4,13 @@
     python benchmarks/held_out.py --instances data/built/swe/instances.jsonl --kept runs/held_out
 
 A search sees half of an instance's tests and is judged on all of them (`hrm_lab.swe.held_out`); single bugs are
-searched one edit deep, two bugs in one function apart, two edits deep. Searches are named PRIOR[+probe][+tree]; the
-priors are uniform, kinds (kind-balanced x suspicion) and those of `--prior`. What is done is kept in the folder
-`--kept` (one for each set of weights), so that a killed run goes on. `ratio` (geometric mean of executions, unsolved as
-the budget) and `gain` (share solved) are paired with the search `--against`. The last line is one JSON object, each
-number with n and a 95 % interval.
+searched one edit deep, two bugs in one function apart, two edits deep. Searches are named PRIOR[+probe][+tree][+TURN];
+the priors are uniform, kinds (kind-balanced x suspicion) and those of `--prior`. The turn says who spends the budget
+where there are two bugs: `root`, the given program's candidates alone; `even`, all programs that an edit mended in part
+alike; without one, the program whose next execution is most likely to end the search. What is done is kept in the
+folder `--kept` (one for each set of weights), so that a killed run goes on. `ratio` (geometric mean of executions,
+unsolved as the budget) and `gain` (share solved) are paired with the search `--against`. The last line is one JSON
+object, each number with n and a 95 % interval.
 """
 
 import argparse
@@ -28,6 +30,7 @@ from hrm_lab.swe.evidence import Evidence
 from hrm_lab.swe.held_out import BUDGETS, Judged, Proposal, judge_one, scores
 from hrm_lab.swe.instances import Instance, json_rows, read
 from hrm_lab.swe.linear import LinearPrior
+from hrm_lab.swe.nodes import evenly, most_likely
 from hrm_lab.swe.orders import KindBalanced, Uniform
 from hrm_lab.swe.package_table import PACKAGES, checkout
 from hrm_lab.swe.packages import PackageServer
@@ -35,6 +38,7 @@ from hrm_lab.swe.policy import Policy
 from hrm_lab.swe.search import Outcome
 
 WEIGHTS = ROOT / "weights/swe-python"
+TURNS = {"root": lambda nodes: nodes[0] if nodes[0].left.any() else None, "even": evenly}
 SEARCHES = ["uniform", "kinds", "linear", "hrm", "linear+probe", "hrm+probe"]
 
 
@@ -57,10 +61,10 @@ def priors(given: list[str], searches: list[str], seed: int) -> dict:
         name, _, path = one.partition("=")
         found[name] = Policy.load(path) if Path(path).is_dir() else LinearPrior.load(path)
     unknown = {part for name in searches for part in name.split("+")[:1] if part not in found} | {
-        part for name in searches for part in name.split("+")[1:] if part not in ("probe", "tree")}
+        part for name in searches for part in name.split("+")[1:] if part not in ("probe", "tree", *TURNS)}
     if unknown:
         raise SystemExit(f"--searches: got {', '.join(sorted(unknown))}; expected priors among {', '.join(found)}, "
-                         "then +probe, +tree")
+                         "then +probe, +tree, +root, +even")
     return found
 
 
@@ -83,8 +87,10 @@ def search_all(instances: list[Instance], known: dict, options, depth: int) -> d
                     PackageServer(PACKAGES[one.repo], checkout(one.repo, options.cache)))
             for name in missing:
                 prior, *how = name.split("+")
+                turn = next((TURNS[part] for part in how if part in TURNS), most_likely)
                 found = judge_one(one, servers[one.repo], known[prior], budget=options.budget, seed=options.seed,
-                                  depth=depth, known=outcomes, **dict.fromkeys(how, True))
+                                  depth=depth, known=outcomes, turn=turn,
+                                  **dict.fromkeys((part for part in how if part not in TURNS), True))
                 done[name][one.instance_id] = found
                 print(json.dumps({"search": name} | pack(found)), file=file, flush=True)
             if missing and number % 20 == 0:

@@ -10,7 +10,6 @@ tests.
 """
 
 import re
-from ast import literal_eval
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from safetensors.numpy import load_file, save_file
 
 from .edits import Edit
 from .evidence import Evidence, lines_at
-from .feedback import COMPARED
 from .orders import FLOOR, POWER, normalised
+from .symptoms import words
 
 EDITORS = {  # agent -> kinds of edit; those not named here and not insertions are the last's
     "operators": "comparison boolean operator assignment swap-operands brackets negate sign none-test exchange",
@@ -33,9 +32,13 @@ EDITORS = {  # agent -> kinds of edit; those not named here and not insertions a
             "assign-result",
     "insertions": "",
     "expressions": ""}
-SIGNS = ("always", "none for a value", "true for false", "one off", "another number", "as long", "not as long",
-         "another value", "TypeError", "IndexError or KeyError", "unknown name", "another error", "no end",
-         "share of tests that pass")
+SHOWN = {  # sign -> the words (symptoms.py) that show it; the first sign that any word shows is the message's
+    "none for a value": "got None|wanted None", "true for false": "got True|got False|bool for|.* for bool",
+    "one off": "number by one", "another number": "number", "not as long": "(list|text) (longer|shorter|empty)",
+    "as long": "list|text|dict|set", "another value": "untrue|not |.* for ", "TypeError": "raises TypeError",
+    "IndexError or KeyError": "raises (Index|Key)Error",
+    "unknown name": "raises (Name|UnboundLocal|Attribute)Error", "another error": "raises", "no end": "hangs"}
+SIGNS = ("always", *SHOWN, "share of tests that pass")
 _EDITOR = {kind: n for n, kinds in enumerate(EDITORS.values()) for kind in kinds.split()}
 
 
@@ -46,32 +49,12 @@ def editors(edits: list[Edit]) -> np.ndarray:
     return np.array([_EDITOR.get(e.kind, added if e.kind.startswith("insert-") else other) for e in edits], int)
 
 
-def _value(text: str):
-    try:
-        return literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return ...
-
-
 def sign(message: str) -> str:
-    """Which of SIGNS a failing test's message is."""
-    found = COMPARED.search(message)
-    if found:
-        got, wanted = map(_value, found.groups())
-        if got is None:
-            return "none for a value"
-        if isinstance(got, bool) or isinstance(wanted, bool):
-            return "true for false"
-        if isinstance(got, int | float) and isinstance(wanted, int | float):
-            return "one off" if abs(got - wanted) == 1 else "another number"
-        if isinstance(wanted, list | tuple | set | dict | str) and type(got) is type(wanted):
-            return "as long" if len(got) == len(wanted) else "not as long"
-    if message.startswith("AssertionError"):
-        return "another value"
-    name = re.match(r"[\w.]*", message)[0]
-    known = {"TypeError": "TypeError", "IndexError": "IndexError or KeyError", "KeyError": "IndexError or KeyError",
-             "NameError": "unknown name", "UnboundLocalError": "unknown name", "AttributeError": "unknown name"}
-    return known.get(name, "another error" if re.search("(?i)error|exception|stop", name) else "no end")
+    """Which of SHOWN a failing test's message is."""
+    found = words(message)
+    if not found:  # values that cannot be read, an error of a class with an unusual name, or nothing at all
+        return "another value" if "AssertionError" in message else "another error" if message else "no end"
+    return next(name for name, shown in SHOWN.items() if any(re.match(shown, word) for word in found))
 
 
 def signs(evidence: Evidence) -> np.ndarray:

@@ -22,6 +22,7 @@ from .edits import Edit
 from .evidence import lines_at
 from .probe import CRASH, Facts
 from .sandbox import Result
+from .symptoms import EQUAL, comparison
 
 CLASSES = ("same", "crash", "broke", "away", "moved", "closer", "mixed", "mended")
 MEMORY = ("a failing test fails", "a passing test breaks", "failing tests pass", "all failing tests pass", "tests fail",
@@ -29,7 +30,6 @@ MEMORY = ("a failing test fails", "a passing test breaks", "failing tests pass",
 RELATIONS = ("span", "nested", "line", "near", "far", "line and kind", "kind", "text", "span and kind")
 PLACES = (("span", "nested"), ("span", "nested", "line"), ("kind", "line and kind", "span and kind"))
 WIDTH = len(RELATIONS) * len(CLASSES) + len(MEMORY) + 2 * len(PLACES)
-COMPARED = re.compile(r"assert (.*) (?:==|is) (.*)")
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 CLOSER = 0.02  # change of closeness that counts
 DOUBT = 4  # outcomes that a relation must have before a surprise has half its weight
@@ -40,10 +40,10 @@ DOUBT = 4  # outcomes that a relation must have before a surprise has half its w
 
 def closeness(message: str) -> float:
     """How near a failing comparison is to what was expected, 0 to 1; an exception is 0, what cannot be read 0.1."""
-    found = COMPARED.search(message)
-    if not found:
+    found = comparison(message)
+    if not found or found[1] not in EQUAL:
         return 0.1 if message.startswith("AssertionError") else 0.0
-    got, wanted = found.groups()
+    got, _, wanted = found
     if NUMBER.fullmatch(got) and NUMBER.fullmatch(wanted):
         a, b = float(got), float(wanted)
         return 0.2 + 0.7 / (1 + abs(a - b) / (1 + abs(b)) * 4) if abs(a) < 1e300 and abs(b) < 1e300 else 0.2

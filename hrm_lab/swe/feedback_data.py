@@ -160,15 +160,20 @@ def behaviour(program: str, name: str, given: int, rng: random.Random) -> list[s
     return [text for _, text in sorted(found, key=lambda one: one[0])] if len(values) >= 3 else []
 
 
-def tasks(split: str, cache: Path, n: int, seed: int = 0, per_function: int = 3):
-    """Up to n tasks of a split, in an order drawn by `seed`."""
-    rng, made = random.Random(f"{seed}/{split}"), 0
+def described(split: str, cache: Path, rng: random.Random):
+    """(name, program, assertions that hold of it) of functions that stand alone, in an order drawn by `rng`."""
     pool = list(functions(split, cache))
     rng.shuffle(pool)
     for name, program, function, given in pool:
         known = behaviour(program, function, given, rng)
-        if len(known) < 4:
-            continue
+        if len(known) >= 4:
+            yield name, program, known
+
+
+def tasks(split: str, cache: Path, n: int, seed: int = 0, per_function: int = 3):
+    """Up to n tasks of a split, in an order drawn by `seed`."""
+    rng, made = random.Random(f"{seed}/{split}"), 0
+    for name, program, known in described(split, cache, rng):
         for _ in range(per_function):
             bug = inject(program, rng)
             if bug is None:

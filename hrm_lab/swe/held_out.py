@@ -37,6 +37,7 @@ from hrm_lab.swe.evidence import Evidence, of
 from hrm_lab.swe.feedback import Feedback
 from hrm_lab.swe.instances import Instance
 from hrm_lab.swe.languages import lex, normalise, problems
+from hrm_lab.swe.nodes import Node, most_likely
 from hrm_lab.swe.package_table import PACKAGES, checkout
 from hrm_lab.swe.packages import PackageServer
 from hrm_lab.swe.probe import PRELUDE
@@ -113,8 +114,12 @@ def judge(instances: Iterable[Instance], prior, cache: str | Path, *, budget: in
 
 def judge_one(instance: Instance, server: PackageServer, prior, *, budget: int = 300, seed: int = 0,
               tree: bool = False, feedback: Feedback | None = None, probe: bool = False, depth: int = 1,
-              watch: Callable[[Step], None] | None = None, known: dict | None = None) -> Judged:
-    """`judge` of one instance, on its package's server. known: outcomes of candidates, shared by several searches."""
+              watch: Callable[[Step], None] | None = None, known: dict | None = None,
+              turn: Callable[[list[Node]], Node | None] = most_likely) -> Judged:
+    """`judge` of one instance, on its package's server.
+
+    known: outcomes of candidates, shared by several searches. turn: as `search` has it.
+    """
     program, fixed, margin = enumerable(instance.program), enumerable(instance.fixed), indentation(instance.program)
     every, visible = [*instance.FAIL_TO_PASS, *instance.PASS_TO_PASS], shown(instance, seed)
     known = {} if known is None else known
@@ -140,7 +145,7 @@ def judge_one(instance: Instance, server: PackageServer, prior, *, budget: int =
         return known[key]
 
     outcome = search(program, seen, prior, budget=budget, seed=seed, tree=tree, feedback=feedback, depth=depth,
-                     language=instance.language, evidence=evidence(program, before), watch=watch,
+                     language=instance.language, evidence=evidence(program, before), watch=watch, turn=turn,
                      probe=probe and (lambda text, edits, told: probe_edits(text, edits, values, told)),
                      edits=_candidates(program, instance.language))
 

@@ -19,12 +19,27 @@ C = 1.0  # PUCT's exploration
 ASKED = 6000  # most probable candidates that are probed; a long function has five times as many
 
 
+def most_likely(nodes: list["Node"]) -> "Node | None":
+    """The node whose next execution is most likely to end the search, the older of equals; None if none is left."""
+    best = max(nodes, key=Node.chance)
+    return best if best.left.any() else None
+
+
+def evenly(nodes: list["Node"]) -> "Node | None":
+    """The node with the fewest executions: a control that knows nothing of chances."""
+    return min((node for node in nodes if node.left.any()), key=lambda node: node.tried, default=None)
+
+
 class Node:
-    """`path`: the edits that led here from the given program; `step`: the execution that did, -1 for none."""
+    """`path`: the edits that led here from the given program; `step`: the execution that did, -1 for none.
+
+    `worth`: how much more likely than the given program this one is to be an edit away from passing.
+    """
 
     def __init__(self, code: str, seen: Seen, evidence: Evidence, prior, language: str, path: tuple[Edit, ...] = (),
-                 step: int = -1, edits: list[Edit] | None = None, within: tuple[int, int] | None = None):
-        self.code, self.seen, self.evidence = code, seen, evidence
+                 step: int = -1, edits: list[Edit] | None = None, within: tuple[int, int] | None = None,
+                 worth: float = 1.0):
+        self.code, self.seen, self.evidence, self.worth = code, seen, evidence, worth
         self.path, self.step, self.within = path, step, within
         self.edits = candidates(code, language, within) if edits is None else edits
         n = len(self.edits)
@@ -40,6 +55,13 @@ class Node:
     @property
     def tried(self) -> int:
         return int((~self.left).sum())
+
+    def chance(self) -> float:
+        """How likely the next execution here is to end the search, up to what all nodes share; 0 if none is left."""
+        if not self.left.any():
+            return 0.0
+        top = self.scores.max()
+        return self.worth * float(np.exp(self.scores[self.left].max() - top) / np.exp(self.scores - top).sum())
 
     def ask(self, probe: Callable[[str, list[Edit], Evidence], Facts], feedback: Feedback | None) -> int:
         """Weigh the candidates by what the probe tells of them, too; how many executions it took."""

@@ -116,7 +116,9 @@ class Policy(nn.Module):
         for k in range(2):
             at = batch["pointer"][..., k]
             text = text + torch.where(at[..., None] > 0, pick(names[k], at), 0)
-        text = text + self.texts(batch["added"]).sum(-2).to(z_H.dtype)
+        added = F.embedding_bag(batch["added"].flatten(0, 1), self.texts.weight, mode="sum",
+                                padding_idx=0)  # never holds (B, N, added, D)
+        text = text + added.view_as(text).to(z_H.dtype)
         text = F.silu(text)
         text = F.silu(self.deeper(text)) + text
         what = self.what(text).float()

@@ -19,7 +19,7 @@ from . import sandbox
 from .drawing import enumerable
 from .edits import Edit, apply, proposals, sites
 from .evidence import Evidence, of
-from .feedback_data import LIMITS, behaviour, functions
+from .feedback_data import LIMITS, described
 from .inject import inject
 from .instances import Instance
 from .languages import normalise
@@ -34,12 +34,7 @@ SHOWN = (1, 2, 3, 3, 4, 5, 6, 8)  # assertions that an example sees
 def of_functions(split: str, cache: Path, n: int, seed: int = 0, per_function: int = 40, rivals: int = RIVALS):
     """Up to n examples of bugs in functions of a split that stand alone."""
     rng, made = random.Random(f"verified/{split}/{seed}"), 0
-    pool = list(functions(split, cache))
-    rng.shuffle(pool)
-    for _, text, name, given in pool:
-        known = behaviour(text, name, given, rng)
-        if len(known) < 4:
-            continue
+    for _, text, known in described(split, cache, rng):
         bugs = {bug.code: bug for bug in (inject(text, rng) for _ in range(per_function)) if bug}
         with sandbox.Server("\n".join(known), limits=LIMITS) as server:
             for bug in bugs.values():

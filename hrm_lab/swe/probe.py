@@ -22,7 +22,7 @@ from .evidence import Evidence, line_starts
 from .jail import Limits
 from .sandbox import Server
 from .split import Suite, suite
-from .symptoms import COMPARED
+from .symptoms import comparison
 
 WEIGHTS = {  # log-weight of what the probe tells of an edit; fitted to injected bugs, the two of "get" set by hand
     "known": -1.5, "a failing test is the same": -3.4, "a failing test raises": -1.5, "a passing test raises": -1.4,
@@ -269,8 +269,8 @@ def _told(output: str, of: dict[int, list[int]], asked: list[tuple[str, str] | N
 
 def wanted(message: str) -> tuple[str, str]:
     """What a failing comparison got and wanted, as printed; ("", "") if the message does not say."""
-    found = COMPARED.search(message)
-    return (found[1], found[3].split("\n")[0]) if found and found[2] == "==" else ("", "")
+    found = comparison(message)
+    return (found[0], found[2]) if found and found[1] == "==" else ("", "")
 
 
 def judge(before: str, after: str, asked: tuple[str, str] | None) -> int:

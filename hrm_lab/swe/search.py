@@ -2,7 +2,8 @@
 
 Candidates are taken by score, or with `tree` by PUCT (nodes.py) with the real outcomes as rewards; with `feedback`
 (feedback.py) each outcome re-weighs the scores of the rest. A candidate that mends some tests and breaks none becomes a
-node of its own, so that two bugs are mended one after the other; the same text is never run twice.
+node of its own, so that two bugs are mended one after the other; the same text is never run twice. The next execution
+goes to the node where it is most likely to end the search: the share of its best candidate left x the node's worth.
 Unusual: nothing is simulated and no value is guessed. A visit is a run of the tests, the only cost that counts: an
 execution is a run of the tests on one candidate (twice if it needs more fuel), or the run that probes the others
 (probe.py) after the first failed. The run on the program as it is, which gives the evidence, comes on top.
@@ -22,7 +23,7 @@ from .edits import Edit, apply
 from .evidence import Evidence, of
 from .feedback import CLASSES, Feedback, Seen, classify, insight, reward
 from .jail import Limits
-from .nodes import Node
+from .nodes import Node, most_likely
 from .probe import Facts
 from .probe import probe as probe_edits
 from .sandbox import Result, Server
@@ -30,8 +31,8 @@ from .sandbox import Result, Server
 LIMITS = Limits(cpu_seconds=0.5)
 FUEL = 200_000  # of a candidate at least; more if the given program needs much, or if it mends tests
 UNASKED = 1  # executions on a program before its candidates are probed: what the probe itself counts as
-FIRST = 50  # executions before partly mended programs are looked into
-NODES = 4  # of them at most
+STEP = 0.3  # worth of a program that an edit mended in part, of that of the one before
+NODES = 4  # such programs at most
 TOP = 20  # of the ranking
 CONVERGED = 100  # executions
 
@@ -83,6 +84,7 @@ def search(program: str, tests: str | Server | Callable[[str], Result], prior, *
            seconds: float | None = None, seed: int = 0, tree: bool = True, feedback: Feedback | None = None,
            probe: bool | Callable[[str, list[Edit], Evidence], Facts] = True, depth: int = 2,
            more: int = 0, workers: int = 1, language: str = "python",
+           turn: Callable[[list[Node]], Node | None] = most_likely,
            evidence: Evidence | None = None, edits: list[Edit] | None = None, within: tuple[int, int] | None = None,
            resume: list[Step] | None = None, watch: Callable[[Step], None] | None = None) -> Outcome:
     """Repair `program` so that all tests pass. The same arguments give the same executions, unless `seconds` end it.
@@ -90,6 +92,7 @@ def search(program: str, tests: str | Server | Callable[[str], Result], prior, *
     tests: text (see `sandbox.Server`), a server, or any judge of a program's text (then give `evidence`).
     prior: `.scores(program, edits, evidence, language)` -> log-probabilities (n_edits,).
     probe: rule edits out by one run (Python, tests that are run here), or what does so. depth: edits at most.
+    turn: which program's candidate is next, of those with edits to try: what spends the budget.
     more: executions after the first patch that passes, to find others; the most probable is taken, of equals the
     smallest. workers: candidates that run at once, each in its own server (tests as text only).
     edits: the candidates if they are known. within: characters of the program that may change. resume: the trace of an
@@ -117,7 +120,7 @@ def search(program: str, tests: str | Server | Callable[[str], Result], prior, *
         seen = Seen.of(before)
         root = Node(program, seen, evidence, prior, language, edits=edits, within=within)
         run = _Search(root, before, judges, prior, evidence, language, seed, tree, feedback, depth, more, watch)
-        run.known_steps, run.probe = list(resume or ()), probe
+        run.known_steps, run.probe, run.choose = list(resume or ()), probe, turn
         pool = stack.enter_context(ThreadPoolExecutor(workers)) if workers > 1 else None
         stopped = run.until(budget, started + seconds if seconds else np.inf, pool)
         return run.outcome(stopped, started)
@@ -158,6 +161,7 @@ class _Search:
         self.root, self.before, self.judges, self.prior, self.evidence = root, before, judges, prior, evidence
         self.language, self.tree, self.feedback, self.depth, self.more = language, tree, feedback, depth, more
         self.watch, self.rng, self.known_steps, self.probe = watch, np.random.default_rng(seed), [], False
+        self.choose = most_likely
         self.nodes, self.noise = [root], [self.rng.random(len(root.edits))]
         self.trace, self.passing, self.partial, self.known, self.spent = [], [], [], {root.code}, 0
 
@@ -168,9 +172,9 @@ class _Search:
         while self.spent < budget:
             if time.monotonic() > deadline:
                 return "seconds"
-            unasked = [node for node in self.nodes if self.probe and node.facts is None and node.tried >= UNASKED]
-            if unasked:
-                self.spent += unasked[0].ask(self.probe, self.feedback)
+            node = self.turn()
+            if self.probe and node is not None and node.facts is None and node.tried >= UNASKED:
+                self.spent += node.ask(self.probe, self.feedback)
                 continue
             batch = self.batch(min(len(self.judges), budget - self.spent))
             if not batch:
@@ -195,11 +199,7 @@ class _Search:
         return found
 
     def turn(self) -> Node | None:
-        """The node whose turn it is: every second time the root, else the least tried of the others."""
-        rest = [node for node in self.nodes[1:] if node.left.any()]
-        if self.root.left.any() and (not rest or len(self.known) % 2):
-            return self.root
-        return min(rest, key=lambda node: node.tried, default=None)
+        return self.choose(self.nodes)
 
     def results(self, batch, pool) -> list[tuple[Seen, dict[str, str], int]]:
         """What the runs show, from the trace to resume while it lasts."""
@@ -228,8 +228,8 @@ class _Search:
             self.watch(self.trace[-1])
 
     def grow(self):
-        """Make a node of the program that is mended most, if it is time."""
-        if not self.partial or self.passing or self.spent < FIRST or len(self.nodes) > NODES:
+        """Make a node of the program that is mended most."""
+        if not self.partial or self.passing or len(self.nodes) > NODES:
             return
         best = min(self.partial, key=lambda one: one[:3])
         self.partial.remove(best)
@@ -242,7 +242,7 @@ class _Search:
                            messages={n: m for n, m in zip(names, seen.messages, strict=True) if m})
         within = node.within and (node.within[0], node.within[1] + len(code) - len(node.code))
         self.nodes.append(Node(code, seen, evidence, self.prior, self.language, (*node.path, edit), step,
-                               within=within))
+                               within=within, worth=STEP * node.worth))
         self.noise.append(self.rng.random(len(self.nodes[-1].edits)))
 
     def outcome(self, stopped: str, started: float) -> Outcome:

@@ -12,6 +12,7 @@ from collections import Counter
 COMPARED = re.compile(r".*\bassert (.+?) (==|is|!=|<=|>=|<|>|in|not in|is not) (.+)", re.DOTALL)
 ERROR = re.compile(r"\b([A-Z]\w*(?:Error|Exception|Iteration|Warning|Exit))\b")
 HANGS = re.compile(r"\b(fuel|cpu|wall|RecursionError)\b")
+EQUAL = ("==", "is")
 MOST = 6  # words
 HALF = 0.5  # of the failing tests must show a word
 
@@ -30,18 +31,23 @@ def symptoms(evidence) -> tuple[str, ...]:
     return (*found, *(word for word, n in counts.most_common() if n >= HALF * len(failing)))[:MOST]
 
 
+def comparison(message: str) -> tuple[str, str, str] | None:
+    """(what a failing comparison got, its sign, what it wanted), as printed; None if the message shows none."""
+    found = COMPARED.search(message)
+    return found and (found[1], found[2], found[3].split("\n")[0])
+
+
 def words(message: str) -> list[str]:
     """What one failing test's message shows, without repeats."""
     if HANGS.search(message):
         return ["hangs"]
-    compared = COMPARED.search(message)
+    compared = comparison(message)
     if compared is None:
         error = ERROR.search(message)
         return [] if error is None else ["untrue"] if error[1] == "AssertionError" else [f"raises {error[1]}"]
-    got, whole = value(compared[1])
-    wanted, also_whole = value(compared[3].split("\n")[0])
-    if compared[2] not in ("==", "is"):
-        return [f"not {compared[2]}"]
+    (got, whole), how, (wanted, also_whole) = value(compared[0]), compared[1], value(compared[2])
+    if how not in EQUAL:
+        return [f"not {how}"]
     if got is UNREAD or wanted is UNREAD:
         return []
     return list(dict.fromkeys(relation(got, wanted, whole and also_whole)))

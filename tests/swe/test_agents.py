@@ -33,6 +33,7 @@ def test_every_kind_has_one_editor_and_no_editor_a_kind_that_is_not():
     ("AssertionError: assert True == False", "true for false"),
     ("AssertionError: assert 3 == 4", "one off"), ("AssertionError: assert 3 == 40.5", "another number"),
     ("AssertionError: assert [1] == [2]", "as long"), ("AssertionError: assert 'ab' == 'a'", "not as long"),
+    ("AssertionError: assert f(x) == 1", "another value"), ("AssertionError: assert {1} == {2}", "as long"),
     ("AssertionError: assert 3 == [2]", "another value"), ("AssertionError", "another value"),
     ("IndexError: list index out of range", "IndexError or KeyError"), ("re.error: missing )", "another error"),
     ("UnboundLocalError: x", "unknown name"), ("ZeroDivisionError: x", "another error"), ("fuel", "no end"),

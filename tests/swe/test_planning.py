@@ -1,11 +1,16 @@
 """Freezing and swapping H states: identities that hold for any policy, and verdicts that follow the intervals."""
 
+import json
+import runpy
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from hrm_lab.inspect_notebook import ROOT
+from hrm_lab.swe import corpus
 from hrm_lab.swe.planning import (
     PARTS,
     after_cycles,
@@ -128,3 +133,21 @@ def test_a_swap_that_moves_nothing_is_said_to_move_nothing():
     still = [row | {"kind": 0.0} for row in rows(0.0, 0.0)]
     frozen = {k: {"place": np.full(20, True)} for k in range(5)}
     assert "next to nothing" in verdict(summary(frozen, {"another bug's": still}))
+
+
+def test_the_benchmark_trains_what_it_compares_and_asks_each_hrm_for_its_plan(tmp_path, monkeypatch, capsys):
+    text = (ROOT / "data/languages/search.js").read_text().split("\n\n")[0] + "\n"
+    corpus.write(tmp_path / "c.jsonl", [corpus.Snippet(package, "1", "MIT", "javascript", "a.js", "search", text)
+                                        for package in ("sphinx", "dukpy")])  # the latter is held out
+    monkeypatch.setattr(sys, "argv", ["planning.py", "--language", "javascript", "--corpus", str(tmp_path / "c.jsonl"),
+                                      "--train", "1", "--examples", "4", "--preset", "smoke", "--n", "3"])
+    runpy.run_path(str(ROOT / "benchmarks/planning.py"), run_name="__main__")
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["n"] == 3 and set(found["priors"]) == {"linear", "HRM", "plain", "HRM alone"}
+    assert "over_linear" not in found["priors"]["linear"] and "plan/verdict" not in found["priors"]["plain"]
+    alone = found["priors"]["HRM alone"]
+    assert alone["over_linear"]["n"] == 3 and alone["plan/place_after/0"]["n"] == 3
+    monkeypatch.setattr(sys, "argv", ["planning.py", "--language", "java"])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / "benchmarks/planning.py"), run_name="__main__")
+    assert "--language java: a corpus is for other languages" in capsys.readouterr().err

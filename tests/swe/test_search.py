@@ -87,6 +87,15 @@ def test_two_bugs_are_repaired_one_after_the_other():
     assert not search(TWO, TWO_TESTS, Gold(once, twice), budget=120, depth=1).resolved
 
 
+def test_the_next_execution_is_where_it_is_most_likely_to_end_the_search():
+    once, twice = TWO.replace("a - 1", "a + 1"), TWO.replace("a - 1", "a + 1").replace("b + 2", "b - 2")
+    found = search(TWO, TWO_TESTS, Gold(once, twice), budget=120)
+    steps = [n for n, step in enumerate(found.trace) if step.parent >= 0]
+    assert found.trace[0].outcome == "mended" and steps == [1]  # the second edit's share x its worth is the largest
+    found = search(TWO, TWO_TESTS, Gold(once), budget=60)
+    assert all(step.parent == -1 for step in found.trace)  # all of the mended program's edits are alike: it waits
+
+
 def test_more_executions_look_for_a_more_probable_patch(server):
     other = search(BUGGY, server, Uniform(0), tree=False, budget=2000, depth=1)
     assert other.resolved

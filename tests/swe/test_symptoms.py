@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hrm_lab.swe.evidence import Evidence
-from hrm_lab.swe.symptoms import MOST, relation, symptoms, value, words
+from hrm_lab.swe.symptoms import MOST, comparison, relation, symptoms, value, words
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -57,3 +57,9 @@ def test_the_share_of_failing_tests_comes_first_and_half_of_them_must_agree():
     assert told == ("fails some", "number more", "number by one") and len(told) <= MOST
     assert symptoms(known({"a": "assert 5 == 4"}))[0] == "fails all"
     assert symptoms(Evidence.none()) == () == symptoms(None)
+
+
+def test_a_comparison_is_read_up_to_the_end_of_its_line():
+    assert comparison("AssertionError: assert f(1) == [2]\n +  where 3 = f(1)") == ("f(1)", "==", "[2]")
+    assert comparison("assert 3 not in (3, 4)") == ("3", "not in", "(3, 4)")
+    assert comparison("TypeError: no == 3") is None
