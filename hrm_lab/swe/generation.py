@@ -156,11 +156,9 @@ def bundled(cache: Path | str) -> tuple[Path, str]:
 
 
 def load(folder: Path | str, gguf: str | None = None):
-    """(model, tokenizer) of a folder, or of a GGUF file in it, without a network. ImportError names the extra `llm`."""
-    try:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-    except ImportError as error:
-        raise ImportError(f"{error}; expected the extra: pip install 'hrm-lab[llm]'") from None
+    """(model, tokenizer) of a folder, or of a GGUF file in it, without a network."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     given = {"local_files_only": True} | ({"gguf_file": gguf} if gguf else {})
     return AutoModelForCausalLM.from_pretrained(folder, **given).eval(), AutoTokenizer.from_pretrained(folder, **given)
 

@@ -108,12 +108,6 @@ def test_single_samples_have_the_interval_of_a_share():
     assert found["value"] == 0.15 and found["n"] == 20 and 0.05 < found["low"] < 0.15 < found["high"] < 0.37
 
 
-def test_without_transformers_the_extra_is_named(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ImportError, match=r"hrm-lab\[llm\]"):
-        generation.load(tmp_path)
-
-
 def test_published_results_name_their_source():
     rows = generation.published(ROOT / "data/published_pass_at_k.jsonl")
     assert len(rows) > 4 and all(set(row) == {"model", "parameters", "benchmark", "metric", "value", "source"}
