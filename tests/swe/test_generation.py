@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import sys
 import zipfile
 from itertools import combinations
 from math import comb
