@@ -48,7 +48,8 @@ def compare(codec: Codec, domain: Domain, shape: dict, arms: dict[str, dict], pl
     start = study.build(codec, shape)
     for name, changes in arms.items():
         model, clock = study.tuned_from(start, **changes), runs.Clock()
-        finetune.fit(model, replace(plan, visible_from=codec.first_placeholder), pairs[50:], pairs[:50], Path(run) / name)
+        shown = replace(plan, visible_from=codec.first_placeholder)
+        finetune.fit(model, shown, pairs[50:], pairs[:50], Path(run) / name)
         texts = model.generate(*padded([codec.source(e.found) for e in held]), writer.LONGEST)
         written = [writer.restored(decode(codec.tokenizer, ids), e.found) for ids, e in zip(texts, held, strict=True)]
         right = np.array([v.correct for v in scores.verdicts([e.record for e in held], written, domain)])

@@ -37,7 +37,8 @@ def lark(holes: list[str]) -> str:
     widths = range(1, COLUMNS + 1)
     rows = [rf"ROW{n}: /(\| (WORDFIRST|HOLES)(WORDREST|HOLES)* ){{{n}}}\|\n/" for n in widths]
     text = LARK.replace("TABLES", " | ".join(f"ROW{n} ROW{n}+" for n in widths)).replace("ROWS", "\n".join(rows))
-    text = text.replace("WORDFIRST", r"[^\s{}|\\]").replace("WORDREST", r"[^\n{}|\\]")
+    signs = r"{}|\\\x00-\x1f\x7f-\x9f\u2028\u2029"  # what ends a line or a cell somewhere
+    text = text.replace("WORDFIRST", rf"[^\s{signs}]").replace("WORDREST", f"[^{signs}]")
     return text.replace("HOLES", each)
 
 

@@ -308,7 +308,7 @@ def layout(text: str) -> str:
     depth = {"Feature": 0, "Rule": 0, "Background": 2, "Scenario": 2, "Example": 2, "Scenario Outline": 2,
              "Scenario Template": 2, "Examples": 4, "Scenarios": 4}
     lines, inside = [], False
-    for line in text.splitlines():
+    for line in text.rstrip("\n").split("\n"):
         head = line.split(":")[0].strip()
         indent = depth[head] if head in depth and ":" in line else 6 if line.startswith("|") else 4
         if line.startswith("@"):

@@ -120,10 +120,12 @@ def restored(draft: str, found: Abstract) -> Written:
     cells = {name: value.replace("\\", "\\\\").replace("|", "\\|") if isinstance(value, str) else value
              for name, value in found.values.items()}
     try:
-        lines = [slots.restore(line, cells if line.startswith("|") else found.values) for line in draft.splitlines()]
+        lines = [slots.restore(line, cells if line.startswith("|") else found.values) for line in draft.split("\n")]
     except ExpressionError as error:
         return Written(draft, "", str(error))
-    return Written(draft, slots.layout("\n".join(lines)), "")
+    if not draft.strip():
+        return Written(draft, "", "nothing was written")
+    return Written(draft, slots.layout("\n".join(lines).rstrip("\n")), "")
 
 
 def write(model: nn.Module, codec: Codec, requirements: list[str], constrained: bool = True, limit: int = LONGEST,
