@@ -40,7 +40,7 @@ class Config:
 
     steps: int = 60
     batch: int = 8  # rows a step, of all processes together
-    pack: int = 1024  # tokens of a pack at most: what memory is spent on
+    pack: int = 768  # tokens of a pack at most: what memory is spent on
     rank: int = 16
     alpha: float = 32.0
     targets: str | tuple[str, ...] = "all-linear"
@@ -230,6 +230,7 @@ def train(model, rows: Sequence[Row], valid: Sequence[Row], run: Path, config: C
                 _keep(trainer, state, configs, clock, seen)
                 return trainer.model, record
     except BaseException as error:
+        lora.detach(trainer.model)  # the caller's model is as it was
         if ranks.chief:
             runs.write_json(run / "run.json", {**record, "status": "failed",
                                                "reason": f"{type(error).__name__}: {error}"})

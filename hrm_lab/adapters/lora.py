@@ -79,8 +79,12 @@ def attach(model, rank: int, alpha: float, targets: str | tuple[str, ...] = "all
     if not 0 <= top <= deep:
         raise ValueError(f"top: got {top}, expected 0 (all layers) to {deep}")
     layers = list(range(deep - top, deep)) if top else None
-    chosen = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets if isinstance(targets, str) else list(targets),
-                        layers_to_transform=layers, lora_dropout=dropout, task_type="CAUSAL_LM")
+    if targets == "all-linear":  # by name: peft takes no layer numbers beside its own "all-linear"
+        last = model.get_output_embeddings()
+        targets = sorted({name.rsplit(".", 1)[-1] for name, module in model.named_modules()
+                          if isinstance(module, torch.nn.Linear) and module is not last})
+    chosen = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), layers_to_transform=layers,
+                        lora_dropout=dropout, task_type="CAUSAL_LM")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = get_peft_model(model, chosen)
@@ -98,7 +102,7 @@ def weights(adapted) -> dict[str, torch.Tensor]:
     """The adapter's tensors by the names of peft's files."""
     from peft import get_peft_model_state_dict
 
-    return get_peft_model_state_dict(adapted)
+    return get_peft_model_state_dict(adapted, save_embedding_layers=False)
 
 
 def put(adapted, tensors: dict[str, torch.Tensor]):
@@ -117,7 +121,7 @@ def save(adapted, folder: Path | str):
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        adapted.save_pretrained(part, safe_serialization=True)
+        adapted.save_pretrained(part, save_embedding_layers=False)  # "auto" asks the Hub for the base's config
         (part / "README.md").unlink(missing_ok=True)  # peft's empty model card
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(part, folder)

@@ -129,8 +129,8 @@ def tiny(seed: int = 0, lines: tuple[str, ...] = LINES, hidden: int = 48, layers
                                         bos_token="<|im_start|>", pad_token="<|endoftext|>", chat_template=CHATML)
     config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=2 * hidden,
                          num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2,
-                         max_position_embeddings=2048, bos_token_id=1, eos_token_id=2, pad_token_id=0,
-                         tie_word_embeddings=True)
+                         max_position_embeddings=4096, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+                         tie_word_embeddings=False, initializer_range=0.3)  # small or tied ones repeat the last token
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)

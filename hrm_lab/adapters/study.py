@@ -143,16 +143,22 @@ def exported(settings: Mapping, adapter: Path, own: preflight.Plan, seed: int = 
             "merged": "read by AutoModelForCausalLM, without peft", "equal answers": f"{same} of {len(first)}"}
 
 
+def scored(own: Mapping[str, Sequence[Verdict]]) -> dict[str, dict]:
+    """`<system>/<score>` -> score, of the systems of one format."""
+    found = {}
+    for system, verdicts in own.items():
+        slug, table = system.replace(", ", "_").replace(" + ", "_").replace(" ", "_"), scores(verdicts)
+        found |= {f"{slug}/{key}": table[key] for key in ("exact", "arguments", "name", "valid_json", "argument_f1",
+                                                          "stopped")}
+    return found
+
+
 def results(systems: Mapping[str, Mapping[str, Sequence[Verdict]]],
             arms: Mapping[str, experiments.Arm]) -> dict[str, dict]:
     """Flat scores for metrics.json."""
     found = {}
     for form, own in systems.items():
-        for system, verdicts in own.items():
-            slug = system.replace(", ", "_").replace(" + ", "_").replace(" ", "_")
-            table = scores(verdicts)
-            found |= {f"{form}/{slug}/{key}": table[key] for key in ("exact", "arguments", "name", "valid_json",
-                                                                     "argument_f1", "stopped")}
+        found |= {f"{form}/{key}": score for key, score in scored(own).items()}
         record = arms[form].record
         found[f"{form}/training_cpu_seconds"] = plain(record["cpu_seconds"], record["steps"], "CPU-s")
     return found

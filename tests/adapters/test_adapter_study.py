@@ -14,7 +14,7 @@ from hrm_lab.adapters import experiments, finetune, judging, models, preflight, 
 from hrm_lab.adapters.formats import FORMATS, NO_TOOL, prompt_text
 from hrm_lab.adapters.scoring import judge
 
-SETTINGS = {"model": "tiny", "cache": "", "data": "sample", "longest": 4096, "max_new": 48, "shots": 1,
+SETTINGS = {"model": "tiny", "cache": "", "data": "sample", "longest": 4096, "max_new": 96, "shots": 1,
             "rows": {"train": 8, "validation": 3, "test": 4}}
 CONFIG = finetune.Config(steps=2, batch=4, eval_every=1, warmup=1, rank=2, lr=1e-2)
 
@@ -37,14 +37,14 @@ def plan(loaded, chosen):
 # ---------------------------------------------------------------- rows
 
 
-def test_rows_are_cut_by_length_and_functions_come_again_late(loaded, chosen):
+def test_rows_are_cut_by_length_and_functions_come_again_late(loaded, chosen, monkeypatch):
     assert {name: len(found) for name, found in chosen.items()} == SETTINGS["rows"]
-    many = study.parts(SETTINGS | {"rows": {"train": 40, "validation": 12, "test": 24}}, loaded[1])
-    names = [e.calls[0].name for e in many["train"]]
-    distinct = len(set(names))
-    assert len(set(names[:distinct])) == distinct < len(names)
-    assert study.counts(many)["test"]["rows"] == 24
-    with pytest.raises(ValueError, match="train: none of 40 rows has at most longest = 3 tokens"):
+    assert study.counts(chosen)["test"]["rows"] == 4
+    twice = [replace(e, id=f"{e.id}-{i}") for i in range(3) for e in chosen["train"][:5]]
+    monkeypatch.setattr(study, "read_splits", lambda _: chosen | {"train": twice})
+    names = [e.calls[0].name for e in study.parts(SETTINGS, loaded[1])["train"]]
+    assert len(names) == 8 and len(set(names[:5])) == 5 and set(names[5:]) < set(names[:5])
+    with pytest.raises(ValueError, match="train: none of 15 rows has at most longest = 3 tokens"):
         study.parts(SETTINGS | {"longest": 3}, loaded[1])
     with pytest.raises(ValueError, match="data: got 'mine'"):
         study.parts(SETTINGS | {"data": "mine"}, loaded[1])

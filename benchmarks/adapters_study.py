@@ -1,0 +1,68 @@
+"""The study of notebook 05 in parts, each of which can be killed and goes on: answers of the base, adapters, faults.
+
+    python benchmarks/adapters_study.py --preset full --part tuned --format hermes
+    python benchmarks/adapters_study.py --preset full --part faults --keep data/adapters/measured_faults.json
+
+Parts: base (answers of the untuned model), shots (the same after examples), tuned (training and answers), faults (sound
+data, each fault alone, all together). What they leave is what the notebook leaves at that place, so that it finds it
+there. --keep writes the rows of the faults with their command. The last line is one JSON object: scores with n and
+interval, CPU-seconds.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from hrm_lab import notebooks, runs
+from hrm_lab.files import write_json
+from hrm_lab.metrics import format_score
+
+STEM = "05_llama_adapters"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="full")
+    parser.add_argument("--part", required=True, choices=["base", "shots", "tuned", "faults"])
+    parser.add_argument("--format", default="hermes")
+    parser.add_argument("--out", type=Path, default=Path("runs/notebooks") / STEM)
+    parser.add_argument("--cache")
+    parser.add_argument("--keep", type=Path)
+    given = parser.parse_args()
+    from hrm_lab.adapters import experiments, finetune, models, study, verdict  # torch is not imported for --help
+    from hrm_lab.adapters.formats import FORMATS
+
+    began = time.process_time()
+    runs.set_threads()
+    settings = notebooks.settings(STEM, given.preset, cache=given.cache)
+    model, tokenizer = models.load(settings["model"], settings["cache"], dtype=settings["dtype"])
+    chosen = study.parts(settings, tokenizer)
+    folder, found = given.out / "adapters", {}
+    name = settings["faults"]["form"] if given.part == "faults" else given.format
+    plan = study.plan(tokenizer, FORMATS[name], chosen, settings)
+    if given.part in ("base", "shots"):
+        own = settings | ({"shots": 0} if given.part == "base" else {})
+        systems = study.baselines(folder / name, model, tokenizer, own, plan)
+        found = study.scored(systems)
+    elif given.part == "tuned":
+        arm = experiments.arm(folder / name, "tuned", model, tokenizer, settings["model"], plan,
+                              finetune.Config(**settings["training"]), progress=True)
+        found = study.scored({f"tuned, {way}": own for way, own in arm.verdicts.items()})
+        print(json.dumps(arm.history))
+    else:
+        rows, what = study.fault_results(settings, folder / "faults", model, tokenizer, {name: plan})
+        for row in verdict.fault_rows(rows):
+            print(row)
+        if given.keep:
+            write_json(given.keep, {"what": what, "command": " ".join(["python", *sys.argv]), "rows": rows})
+    for key, score in found.items():
+        print(key, format_score(score))
+    print(json.dumps({"part": given.part, "format": name, "scores": found, "facts": runs.facts(),
+                      "cpu_seconds": round(time.process_time() - began, 1)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
