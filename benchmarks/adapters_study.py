@@ -4,8 +4,9 @@
     python benchmarks/adapters_study.py --preset full --part faults --keep data/adapters/measured_faults.json
 
 Parts: base (answers of the untuned model), shots (the same after examples), tuned (training and answers), faults (sound
-data, each fault alone, all together). What they leave is what the notebook leaves at that place, so that it finds it there. --keep writes the rows
-of the faults with their command. The last line is one JSON object: scores with n and interval, CPU-seconds.
+data, each fault alone, all together). What they leave is what the notebook leaves at that place, so that it finds it
+there. --keep writes the rows of the faults with their command. The last line is one JSON object: scores with n and
+interval, CPU-seconds.
 """
 
 import argparse

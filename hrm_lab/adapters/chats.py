@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .examples import ExampleError
 from .formats import encode, ending, template
-from .preflight import Finding, Report, places
+from .preflight import Finding, Report, some
 from .preflight_tokens import MARKER
 
 ROLES = {"human": "user", "gpt": "assistant", "model": "assistant"}
@@ -113,36 +113,31 @@ def _names(chat: Chat) -> set[str]:
 
 def _golds(rows: list[Chat], part: str) -> list[Finding]:
     held = [c for c in rows if bodies(c.answer)]
-    bad = [c.id for c in held if not all(isinstance(_loads(body), dict | list) for body in bodies(c.answer))]
-    if not bad:
-        return []
-    first = next(c.answer for c in rows if c.id == bad[0])
-    return [Finding("gold", f"{100 * len(bad) / len(held):.0f} % of gold calls cannot be read as JSON: {first[:60]!r}",
-                    places(bad, len(held), f"{part} golds with a call"),
-                    "No model can score there, a perfect one included; a trained one learns to write it.",
-                    "json.dumps, not str, of typed values", "error")]
+    bad = [c for c in held if not all(isinstance(_loads(body), dict | list) for body in bodies(c.answer))]
+    first = repr(bad[0].answer)[:70] if bad else ""
+    return some("gold", f"{100 * len(bad) / max(1, len(held)):.0f} % of gold calls cannot be read as JSON: {first}",
+                [c.id for c in bad], held, "No model can score there, a perfect one included; a trained one learns to "
+                "write it.", "json.dumps, not str, of typed values", f"{part} golds with a call")
 
 
 def _syntax(rows: list[Chat], tokenizer) -> list[Finding]:
     """Prompts that ask for another syntax than their answers have, or hold made-up control tokens."""
-    found, known = [], set(tokenizer.all_special_tokens) | set(tokenizer.get_added_vocab())
+    known = set(tokenizer.all_special_tokens) | set(tokenizer.get_added_vocab())
     torn, odd = [], {}
     for c in rows:
-        prompt = _prompt(c)
-        tags = BODY.findall(c.answer)
-        if tags and ("<tool_call name=" in prompt) and not all("name=" in head for head, _ in tags):
+        prompt, tags = _prompt(c), BODY.findall(c.answer)
+        if tags and "<tool_call name=" in prompt and not all("name=" in head for head, _ in tags):
             torn.append(c.id)
         for marker in {m.strip() for m in MARKER.findall("" if c.text else prompt)} - known:
             odd.setdefault(marker, []).append(c.id)
-    if torn:
-        found.append(Finding("format", "the prompt asks for <tool_call name=...>, the answer is written otherwise",
-                             places(torn, len(rows)), "Rules and examples contradict each other, and a grader follows "
-                                                      "one.",
-                             "one syntax in prompt, answer and grader", "error"))
-    return [*found, *(Finding("markers", f"a message holds {m!r}, which looks like a control token and is "
-                              f"{len(encode(tokenizer, m))} tokens", places(ids, len(rows)), "It is plain text to the "
-                              "model, and spends its context.", "plain words", "warning") for m,
-                      ids in sorted(odd.items()))]
+    found = some("format", "the prompt asks for <tool_call name=...>, the answer is written otherwise", torn, rows,
+                 "Rules and examples contradict each other, and a grader follows one of them.",
+                 "one syntax in prompt, answer and grader")
+    for m, ids in sorted(odd.items()):
+        found += some("markers", f"a message holds {m!r}, which looks like a control token and is "
+                      f"{len(encode(tokenizer, m))} tokens", ids, rows, "It is plain text to the model, and spends its "
+                      "context.", "plain words", severity="warning")
+    return found
 
 
 def _prompt(c: Chat) -> str:
@@ -153,75 +148,75 @@ def _prompt(c: Chat) -> str:
 
 
 def _texts(rows: list[Chat], tokenizer) -> list[str]:
-    return [c.text or template(tokenizer, [*c.messages, {"role": "assistant", "content": c.answer}],
-                               ask=False) for c in rows]
+    return [c.text or template(tokenizer, [*c.messages, {"role": "assistant", "content": c.answer}], ask=False)
+            for c in rows]
 
 
 def _rendered(rows: list[Chat], tokenizer) -> list[Finding]:
     """Findings of rows that are rendered texts."""
     own = [c for c in rows if c.text]
-    if not own:
-        return []
     control = set(tokenizer.all_special_tokens) | set(tokenizer.get_added_vocab())
-    after = ending(tokenizer)[0].strip()
+    after, first = ending(tokenizer)[0].strip(), tokenizer.bos_token_id
     asked = template(tokenizer, [{"role": "user", "content": "u"}], ask=True)
     opening = asked[asked.rfind("u") + 1:].strip()
-    foreign = [c.id for c in own if opening not in c.text]
-    endless = [c.id for c in own if after not in c.text[c.text.rfind(c.answer):]]
-    stray = [c.id for c in own if c.id not in endless and not c.text.rstrip().endswith(after)]
-    doubled = [c.id for c in own if tokenizer.bos_token_id is not None
-               and tokenizer(c.text)["input_ids"][:2] == [tokenizer.bos_token_id] * 2]
-    listed = (("template", f"texts do not hold what the chat template opens an answer with ({opening!r})", foreign,
-               "What the model learnt of roles and turns before is not used."),
-              ("end", f"texts do not end with {after!r}", endless, "Generation never stops; a strict score is 0 %."),
-              ("end", f"texts go on after {after!r}", stray, "The model learns to write more after its turn."),
-              ("bos", "tokenizing adds a second beginning-of-sequence token", doubled, "A beginning never seen."))
-    found = [Finding(check, what, places(ids, len(own)), consequence, "keep messages, and let apply_chat_template "
-                                                                      "render",
-                     "error") for check, what, ids, consequence in listed if ids]
     split: dict[str, list[str]] = {}
+    foreign, endless, stray, doubled = [], [], [], []
     for c in own:
+        if opening not in c.text:
+            foreign.append(c.id)
+        if after not in c.text[c.text.rfind(c.answer):]:
+            endless.append(c.id)
+        elif not c.text.rstrip().endswith(after):
+            stray.append(c.id)
+        if first is not None and tokenizer(c.text[:200])["input_ids"][:2] == [first, first]:
+            doubled.append(c.id)
         for marker in {m.strip() for m in MARKER.findall(c.text)} - control:
             split.setdefault(marker, []).append(c.id)
-    found += [Finding("markers", f"role marker {m!r} is {len(encode(tokenizer, m))} tokens and no special one",
-                      places(ids, len(own)), "The model does not know it as a boundary.",
-                      "roles by tokenizer.apply_chat_template", "error") for m, ids in sorted(split.items())]
-    return [*found, Finding("masking", "rows are one text, so that nothing says where the answer begins",
-                            places([c.id for c in own], len(own)), "Unless the trainer is told, the loss is over the "
-                                                                   "prompt "
-                            "too, nine tenths of it.", "keep messages, or prompt and completion", "warning")]
+    cure = "keep messages, and let apply_chat_template render"
+    found = [
+        *some("template", f"texts do not hold what the chat template opens an answer with ({opening!r})", foreign, own,
+              "What the model learnt of roles and turns before is not used.", cure),
+        *some("end", f"texts do not end with {after!r}", endless, own,
+              "Generation never stops; a strict score is 0 %.", cure),
+        *some("end", f"texts go on after {after!r}", stray, own, "The model learns to write more after its turn.",
+              cure),
+        *some("bos", "tokenizing adds a second beginning-of-sequence token", doubled, own, "A beginning never seen.",
+              cure)]
+    for m, ids in sorted(split.items()):
+        found += some("markers", f"role marker {m!r} is {len(encode(tokenizer, m))} tokens and no special one", ids,
+                      own, "The model does not know it as a boundary.", cure)
+    return found + some("masking", "rows are one text, so that nothing says where the answer begins",
+                        [c.id for c in own], own, "Unless the trainer is told, the loss is over the prompt too, nine "
+                        "tenths of it.", "keep messages, or prompt and completion", severity="warning")
 
 
 def check(folder: Path | str, tokenizer, max_length: int) -> Report:
-    """Findings on train.jsonl, and on validation.jsonl and test.jsonl where they are. Raises `ExampleError`, "
-      "ValueError."""
+    """Findings on train.jsonl, and on validation.jsonl and test.jsonl where they are.
+
+    Raises `ExampleError`: a row is none; ValueError: the tokenizer has no chat template.
+    """
     start = time.perf_counter()
     parts = {name: read(path) for name in ("train", "validation", "test")
              if (path := Path(folder) / f"{name}.jsonl").is_file()}
-    train = parts["train"]
-    found = [finding for name, rows in parts.items() for finding in _golds(rows, name)]
+    train, rows = parts["train"], [c for part in parts.values() for c in part]
+    found = [finding for name, part in parts.items() for finding in _golds(part, name)]
     found += _rendered(train, tokenizer) + _syntax(train, tokenizer)
     lengths = {c.id: len(encode(tokenizer, text)) for c, text in zip(train, _texts(train, tokenizer), strict=True)}
-    if long := [i for i, length in lengths.items() if length > max_length]:
-        found.append(Finding("truncation", f"rows are longer than max_length = {max_length}", places(long, len(train)),
-                             "The trainer cuts the answer, which stands last: they teach to go on with the prompt.",
-                             f"raise max_length to {max(lengths.values())}, or drop the rows", "error"))
-    hidden = [c.id for rows in parts.values() for c in rows if not all(
-        name in _prompt(c) for name in _names(c))]
-    if hidden:
-        found.append(Finding("visible", "names of gold functions or arguments do not stand in the prompt",
-                             places(hidden, sum(map(len, parts.values())), "rows"), "They can only be guessed.",
-                             "put the schemas of all tools into the prompt", "error"))
+    found += some("truncation", f"rows are longer than max_length = {max_length}",
+                  [i for i, length in lengths.items() if length > max_length], train,
+                  "The trainer cuts the answer, which stands last: they teach to go on with the prompt.",
+                  f"raise max_length to {max(lengths.values())}, or drop the rows")
+    found += some("visible", "names of gold functions or arguments do not stand in the prompt",
+                  [c.id for c in rows if not all(name in _prompt(c) for name in _names(c))], rows,
+                  "They can only be guessed.", "put the schemas of all tools into the prompt", "rows")
     asked = {_question(c) for c in train}
     for name in set(parts) - {"train"}:
-        if same := [c.id for c in parts[name] if _question(c) in asked]:
-            found.append(Finding("leak", f"questions of {name} stand in train", places(same, len(parts[name]),
-                                 f"{name} rows"), "The score measures memory there.", "split by question and function",
-                                 "error"))
+        found += some("leak", f"questions of {name} stand in train",
+                      [c.id for c in parts[name] if _question(c) in asked], parts[name],
+                      "The score measures memory there.", "split by question and function", f"{name} rows")
     if len(parts) < 3:
         found.append(Finding("sizes", "no validation.jsonl or no test.jsonl", str(folder), "Nothing can be chosen or "
-                                                                                           "judged "
-                             "on held-out rows.", "split before training", "warning"))
+                             "judged on held-out rows.", "split before training", "warning"))
     found.sort(key=lambda f: f.severity != "error")
     made = ("gold", "format", "template", "end", "bos", "markers", "masking", "truncation", "visible", "leak", "sizes")
     return Report(tuple(found), made, ("taught", "parity", "loss", "likelihood"), round(time.perf_counter() - start, 2))

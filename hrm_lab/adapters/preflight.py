@@ -133,9 +133,11 @@ def decoded(tokenizer, ids: Sequence[int]) -> str:
     return tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 
-def places(ids: Sequence[str], of: int, what: str = "train rows") -> str:
-    """`37 of 100 train rows, first a, b, c`."""
-    return f"{len(ids)} of {of} {what}, first {', '.join(ids[:3])}"
+def some(check: str, what: str, ids: Sequence[str], of: Sequence, consequence: str, cure: str, rows: str = "train rows",
+         severity: str = "error") -> list[Finding]:
+    """One finding where there are any ids, with their number and the first three; else none."""
+    where = f"{len(ids)} of {len(of)} {rows}, first {', '.join(ids[:3])}"
+    return [Finding(check, what, where, consequence, cure, severity)] if ids else []
 
 
 def check(p: Plan) -> Report:
