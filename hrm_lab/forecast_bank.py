@@ -3,8 +3,9 @@
 Each past curve was forecast from its first 5, 7, 10, 14, 20 and 30 points, and how that went is one line of the table:
 the raw quantiles of `hrm_lab.forecast_mixture`, the last value, and what came. A new forecast is adjusted in two
 steps, from the lines that looked ahead from about as many points about as far (a Gaussian kernel in log points and log
-distance): its median becomes last value + a (median - last value) + b recent slope, with the a and b that made past
-errors least (a stack), and its spread is scaled so that past intervals held what came (split conformal prediction).
+distance; for an accuracy in the last value too, as one near 0 may yet take off and one near 1 cannot): its median
+becomes last value + a (median - last value) + b recent slope, with the a and b that made past errors least (a stack),
+and its spread is scaled so that past intervals held what came (split conformal prediction, each side apart).
 
 Unusual: the shape of the joint distribution over epochs is kept, only each epoch's values are moved, rank by rank. The
 bank that ships (data/forecast) has runs of small HRMs and MLPs; `Bank.plus` adds a user's own.
@@ -28,7 +29,8 @@ DISTANCES = (1.5, 3.0)  # looked ahead to, as multiples of the points seen; and 
 LEAST_CURVES = 20  # of a kind; a smaller bank calibrates nothing
 FLOOR = 0.005  # least half-width, on the scale of `forecast_mixture.scaled`
 WIDTH = 0.35  # of the kernel, in log points and log distance
-GRID = 0.1  # of log distance: what is learnt from the bank is learnt once a place
+LEVEL = 0.15  # of the kernel in the last value of an accuracy
+GRID = (0.1, 0.05)  # of log distance and of the last value: what is learnt from the bank is learnt once a place
 LEVELS = (0.005, 0.05, 0.25, 0.75, 0.95, 0.995)  # at which the spread is set; the median is 0.5
 NUMBERS = ("count", "at", "last", "slope", "q05", "q50", "q95", "truth")
 FIELDS = ("task", "run", "metric", "kind", *NUMBERS)
@@ -100,11 +102,14 @@ class Table:
         self.up, self.down = np.maximum(high - self.middle, FLOOR), np.maximum(self.middle - low, FLOOR)
         self.known = {}
 
-    def near(self, count: int, distance: float) -> tuple[np.ndarray, np.ndarray]:
+    def near(self, count: int, distance: float, last: float) -> tuple[np.ndarray, np.ndarray]:
         """(2,) weights of the median and of the slope, (7,) half-widths to the LEVELS, the median in their midst."""
-        place = (count, round(np.log(distance) / GRID))
+        level = round(last / GRID[1]) if self.kind == "accuracy" else 0
+        place = (count, round(np.log(distance) / GRID[0]), level)
         if place not in self.known:
-            gap = ((np.array((np.log(count), GRID * place[1])) - self.place) ** 2).sum(1) / WIDTH**2
+            gap = ((np.array((np.log(count), GRID[0] * place[1])) - self.place) ** 2).sum(1) / WIDTH**2
+            if self.kind == "accuracy":
+                gap += ((GRID[1] * level - self.last) / LEVEL) ** 2
             weights = np.exp(-0.5 * (gap - gap.min()))  # the nearest lines where none is near
             mine = weights > 1e-3
             self.known[place] = self.learnt(mine, weights[mine])
@@ -116,14 +121,15 @@ class Table:
         stack = least_errors(moves, truth, last, weights, self.kind)
         missed = truth - last - moves @ stack
         far = missed / np.where(missed > 0, self.up[mine], self.down[mine])
-        low = -reached(-far, weights, 1 - np.array(LEVELS[:3]))
-        high = reached(far, weights, np.array(LEVELS[3:]))
-        return stack, np.concatenate((np.minimum(low, 0), [0.0], np.maximum(high, 0)))
+        order = np.argsort(far)
+        share = weights[order].cumsum() - 0.5 * weights[order]
+        reach = np.interp(LEVELS, share / weights.sum(), far[order])
+        return stack, np.concatenate((np.minimum(reach[:3], 0), [0.0], np.maximum(reach[3:], 0)))
 
     def adjust(self, samples: np.ndarray, last: float, slope: float, count: int, distance: np.ndarray) -> np.ndarray:
         out, rank = np.empty_like(samples), (np.arange(len(samples)) + 0.5) / len(samples)
         for s, away in enumerate(distance):
-            stack, far = self.near(count, away)
+            stack, far = self.near(count, away, last)
             low, raw, high = np.quantile(samples[:, s], (0.05, 0.5, 0.95))
             reach = far * np.where(far > 0, max(high - raw, FLOOR), max(raw - low, FLOOR))
             moved = last + stack @ (raw - last, slope) + np.concatenate((1.2 * reach[:1], reach, 1.2 * reach[-1:]))
@@ -131,13 +137,6 @@ class Table:
             out[order, s] = np.interp(rank, (0, *LEVELS[:3], 0.5, *LEVELS[3:], 1), moved)
         low, high = forecast_mixture.SENSIBLE[self.kind]
         return out.clip(0, 1) if self.kind == "accuracy" else out.clip(low, high)
-
-
-def reached(far: np.ndarray, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Weighted quantiles from above: with one more line counted as farther than all."""
-    order = np.argsort(far)
-    share = weights[order].cumsum()
-    return far[order][np.searchsorted(share, levels * (share[-1] + weights.max())).clip(0, len(far) - 1)]
 
 
 def least_errors(moves: np.ndarray, truth: np.ndarray, last: np.ndarray, weights: np.ndarray, kind: str) -> np.ndarray:
