@@ -13,9 +13,8 @@ import sys
 import time
 
 import pytest
-import torch
 
-from hrm_lab import runs, sources
+from hrm_lab import sources
 from hrm_lab.inspect_notebook import ROOT
 from hrm_lab.puzzles import dataset
 from test_snakefile import Project, wait_for
@@ -53,44 +52,44 @@ def namespaces(tmp_path_factory):
 
 
 def test_a_few_kills_end_in_the_same_artefacts():
-    done = run(sys.executable, "benchmarks/kills.py", "--component", "training", "kernel", "--n", "2", cwd=ROOT)
+    done = run(sys.executable, "benchmarks/kills.py", "--component", "training", "kernel", "--n", "1", cwd=ROOT)
     assert done.returncode == 0, done.stdout[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     for name in ("training", "kernel"):
-        assert found[name]["same"]["value"] == 1 and found[name]["same"]["n"] == 2, done.stdout
+        assert found[name]["same"]["value"] == 1 and found[name]["same"]["n"] == 1, done.stdout
         assert found[name]["artefacts"] >= 5
 
 
 # ---------------------------------------------------------------- full disk, read-only data
 
-TRAIN = """import sys
-from kills import fit
+FULL_DISK = """import subprocess
+from pathlib import Path
+from kills import fit, weights
+from hrm_lab import runs
 try:
-    print("REASON", fit("run/train")["reason"])
+    fit("run/train")
 except OSError as error:
-    sys.exit(f"OSError: {error.strerror}")"""
+    print("STOPPED", error.strerror)
+for path in Path("run").rglob("*.safetensors"):
+    runs.load_checkpoint(path)  # whole: CheckpointError otherwise
+print("TEMPORARY", [path.name for path in Path("run").rglob("*.tmp")])
+print("RECORD", runs.read_json("run/train/run.json")["status"])
+subprocess.run(["mount", "-o", "remount,size=20m", "run"], check=True)
+print("REASON", fit("run/train")["reason"])
+fit("whole")
+print("SAME", weights(Path("run/train/final/model.safetensors")) == weights(Path("whole/final/model.safetensors")))"""
+
+
+def test_a_full_disk_stops_training_and_with_room_it_goes_on_to_the_same_bits(namespaces, tmp_path):
+    (tmp_path / "run").mkdir()
+    done = python(FULL_DISK, script='mount -t tmpfs -o size=150k tmpfs run; exec "$@"', cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert {"STOPPED No space left on device", "TEMPORARY []", "REASON all 120 steps done", "SAME True"} <= set(
+        done.stdout.splitlines()), done.stdout
 
 
 # A disk of its own with little room under `run`; what is on it at the end is copied off before it goes away.
 SMALL = 'mount -t tmpfs -o size={} tmpfs run; set +e; "$@"; code=$?; cp -a run/. saved; exit $code'
-
-
-def test_a_full_disk_stops_training_and_with_room_it_goes_on_to_the_same_bits(namespaces, tmp_path):
-    for name in ("full/run", "full/saved", "whole/run"):
-        (tmp_path / name).mkdir(parents=True)
-    done = python(TRAIN, script=SMALL.format("150k"), cwd=tmp_path / "full")
-    assert done.returncode == 1 and "OSError: No space left on device" in done.stdout, done.stdout
-    (tmp_path / "full/run").rmdir()
-    (tmp_path / "full/saved").rename(tmp_path / "full/run")
-    for path in (tmp_path / "full/run").rglob("*.safetensors"):
-        runs.load_checkpoint(path)  # whole: CheckpointError otherwise
-    assert not list((tmp_path / "full/run").rglob("*.tmp"))
-    for name in ("full", "whole"):
-        done = python(TRAIN, cwd=tmp_path / name)
-        assert done.returncode == 0 and "REASON all 120 steps done" in done.stdout, done.stdout
-    full, whole = (runs.load_checkpoint(tmp_path / name / "run/train/final/model.safetensors")[0]
-                   for name in ("full", "whole"))
-    assert full.keys() == whole.keys() and all(torch.equal(full[name], whole[name]) for name in full)
 
 
 def test_a_full_disk_fails_a_notebook_in_one_line_and_leaves_no_half_file(namespaces, tmp_path):
