@@ -24,7 +24,9 @@ def rows(n=16):
 
 @pytest.mark.filterwarnings("ignore")
 def test_both_take_the_same_steps(tmp_path):
+    import pyarrow
     from datasets import Dataset
+    from datasets.table import InMemoryTable
     from torch.utils.data import SequentialSampler
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
@@ -50,7 +52,8 @@ def test_both_take_the_same_steps(tmp_path):
             return SequentialSampler(self.train_dataset)
 
     order = [i for step in ours.plan for i in step]
-    table = Dataset.from_list([{"input_ids": list(data[i].ids), "labels": list(data[i].labels)} for i in order])
+    columns = [{"input_ids": list(data[i].ids), "labels": list(data[i].labels)} for i in order]
+    table = Dataset(InMemoryTable(pyarrow.Table.from_pylist(columns)), fingerprint="rows")  # else it is pickled
     given = SFTConfig(output_dir=str(tmp_path), per_device_train_batch_size=2, gradient_accumulation_steps=2,
                       max_steps=CONFIG.steps, learning_rate=CONFIG.lr, lr_scheduler_type="constant", adam_beta2=0.99,
                       weight_decay=0.0, max_grad_norm=1.0, logging_steps=1, report_to=[], save_strategy="no",
