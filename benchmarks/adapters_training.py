@@ -69,8 +69,10 @@ def train_ours(s: dict, alone: bool) -> dict:
 
 
 def train_trl(s: dict) -> dict:
+    import pyarrow
     import torch
     from datasets import Dataset
+    from datasets.table import InMemoryTable
     from peft import LoraConfig
     from torch.utils.data import SequentialSampler
     from transformers import TrainerCallback
@@ -82,7 +84,8 @@ def train_trl(s: dict) -> dict:
     rows, _ = data(s, tokenizer)
     plan = finetune.order([len(r.ids) for r in rows], s["batch"], s["steps"], 0)
     chosen = [rows[i] for step in plan for i in step]
-    table = Dataset.from_list([{"input_ids": list(r.ids), "labels": list(r.labels)} for r in chosen])
+    columns = [{"input_ids": list(r.ids), "labels": list(r.labels)} for r in chosen]
+    table = Dataset(InMemoryTable(pyarrow.Table.from_pylist(columns)), fingerprint="rows")  # else it is pickled
     seconds, losses = [], []
     after = timer(seconds)
 
