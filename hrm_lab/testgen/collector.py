@@ -4,8 +4,12 @@ Reads JSON lines of `prompt`/`completion`, of `input_sequence`/`target_sequence`
 store's export, `.feature` files, and whole drop folders of these. Unusual: a line that cannot be used is refused with
 file, line and field, never mended; wordings of one requirement, and equal requirements from different sources, become
 one group, and a split takes whole groups, so that no requirement is on both sides.
+
+    python -m hrm_lab.testgen.collector DROP_FOLDER FILE.jsonl --out data/built/testgen --held-out 0.2
 """
 
+import argparse
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
@@ -230,3 +234,31 @@ def fulfilment(folder: Path | str = ROOT / "fulfilment_68") -> tuple[list[Record
     found = collect([folder], strict=True)
     named = read_object((Path(folder) / "split.json").read_text(encoding="utf-8"), str(Path(folder) / "split.json"))
     return split(found.records, 0.0, held_out=named["held_out"])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Collect, split and write; 0, or 1 if nothing could be used. Refused lines go to stderr."""
+    parser = argparse.ArgumentParser(prog="python -m hrm_lab.testgen.collector", description=main.__doc__)
+    parser.add_argument("paths", nargs="+", type=Path, help="files and folders of .jsonl and .feature")
+    parser.add_argument("--out", type=Path, required=True, help="folder for train.jsonl, held_out.jsonl, card.md")
+    parser.add_argument("--held-out", type=float, default=0.2, help="share of the requirement groups")
+    parser.add_argument("--seed", type=int, default=0, help="of the split")
+    parser.add_argument("--licence", default="unstated", help="of records that state none")
+    parser.add_argument("--domain", default="", help="of records that state none")
+    parser.add_argument("--strict", action="store_true", help="stop at the first line that cannot be used")
+    asked = parser.parse_args(argv)
+    try:
+        found = collect(asked.paths, licence=asked.licence, domain=asked.domain, strict=asked.strict)
+    except RecordError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for line in found.refused:
+        print(line, file=sys.stderr)
+    train, held_out = split(found.records, asked.held_out, asked.seed)
+    write_set(asked.out, train, held_out, found)
+    print(f"{asked.out}: {len(train)} records to train on, {len(held_out)} held out, {len(found.refused)} refused")
+    return 0 if found.records else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

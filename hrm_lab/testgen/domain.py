@@ -1,7 +1,5 @@
-"""A domain is a folder of data: one YAML file a family of requirements, with an executable oracle and its mutants.
+"""A domain is a folder of data: one YAML file a family of requirements (families.py), with an executable oracle.
 
-A family has slots (typed, with samplers), wordings of the requirement (some held out), the expected test as a Gherkin
-template whose cells are expressions over the slots, the reference behaviour and mutants of it as expressions.
 `draw` makes records on five axes that never meet: train; values, names, paraphrase and family are held out.
 Unusual: what is held out is decided by a hash of the value itself, so that no draw, seed or later run can move a
 value, a name or a family to the other side; and no code is in a domain (expressions.py evaluates).
@@ -13,42 +11,14 @@ from pathlib import Path
 from random import Random
 from zlib import crc32
 
-import yaml
-
 from . import expressions
 from .expressions import HOLE, ExpressionError, Value, evaluate, names_of, render, show, split_style
+from .families import EACH, DomainError, Family, family, read_yaml
 from .names import made_up
 from .records import AXES, Record, key
 
 ROOT = Path(__file__).resolve().parents[2] / "data" / "testgen"
-KINDS = ("name", "number", "date", "choice", "oneof", "sample", "pattern", "let")
-SPLIT = ("number", "date", "sample", "pattern")  # kinds whose values are held out on the axis "values"
 TRIES = 400
-FIELDS = {"family", "held_out_family", "slots", "requirements", "held_out", "test", "inputs", "outcome", "reference",
-          "mutants"}
-COLUMN = re.compile(r"<([^<>\n]+)>")
-EACH = re.compile(r"\beach (\w+)")
-
-
-class DomainError(ValueError):
-    """A folder that is no domain; one line that names the file and the field."""
-
-
-@dataclass(frozen=True, eq=False)
-class Family:
-    """One kind of requirement. `slots`: name -> (kind, arguments); `visible`: the slots that a requirement states."""
-
-    name: str
-    held_out: bool
-    slots: dict[str, tuple[str, object]]
-    requirements: tuple[str, ...]
-    paraphrases: tuple[str, ...]  # held out
-    test: str
-    inputs: dict[str, str]  # column -> number, date, text or list
-    outcome: str
-    reference: str
-    mutants: tuple[str, ...]
-    visible: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,53 +31,13 @@ class Domain:
 def load(folder: Path | str) -> Domain:
     """The domain in a folder (`domain.yaml` and one file a family). Raises `DomainError`."""
     folder = Path(folder)
-    about = _yaml(folder / "domain.yaml")
+    about = read_yaml(folder / "domain.yaml")
     if set(about) != {"name", "licence"}:
         raise DomainError(f"{folder / 'domain.yaml'}: fields {sorted(about)}; expected name and licence")
     made = [family(path) for path in sorted(folder.glob("*.yaml")) if path.name != "domain.yaml"]
     if len(made) != len({one.name for one in made}):
         raise DomainError(f"{folder}: a family twice; expected one file a family")
     return Domain(about["name"], about["licence"], {one.name: one for one in made})
-
-
-def _yaml(path: Path) -> dict:
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DomainError(f"{path}: {' '.join(str(error).split())[:160]}; expected YAML") from None
-    if not isinstance(value, dict):
-        raise DomainError(f"{path}: a {type(value).__name__}; expected fields")
-    return value
-
-
-def family(path: Path | str) -> Family:
-    """The family in a file. Raises `DomainError` naming file, field and what was expected."""
-    path = Path(path)
-    raw = _yaml(path)
-
-    def refuse(name, seen, expected):
-        raise DomainError(f"{path}: field {name!r}: {seen}; expected {expected}")
-
-    if wrong := (FIELDS - {"held_out_family"} - set(raw)) | (set(raw) - FIELDS):
-        refuse(sorted(wrong)[0], "missing" if wrong & FIELDS else "unknown", f"the fields {', '.join(sorted(FIELDS))}")
-    slots = {}
-    for name, spec in raw["slots"].items():
-        kind, arguments = (spec, None) if isinstance(spec, str) else next(iter(spec.items()))
-        if kind not in KINDS:
-            refuse(f"slots.{name}", repr(kind), f"one of {', '.join(KINDS)}")
-        slots[name] = (kind, arguments)
-    holes = [{name for hole in HOLE.findall(text) for name in names_of(split_style(hole)[0])}
-             for text in (*raw["requirements"], *raw["held_out"])]
-    for text, found in zip((*raw["requirements"], *raw["held_out"]), holes, strict=True):
-        if found != holes[0]:
-            refuse("requirements", f"{text[:60]!r} states {sorted(found)}", f"{sorted(holes[0])} as the first does")
-    if not any(kind == "name" for kind, _ in slots.values()) or not any(kind in SPLIT for kind, _ in slots.values()):
-        refuse("slots", ", ".join(kind for kind, _ in slots.values()), f"a name and one of {', '.join(SPLIT)}")
-    if unknown := set(COLUMN.findall(raw["test"])) ^ {*raw["inputs"], raw["outcome"]}:
-        refuse("test", f"columns and inputs differ in {sorted(unknown)}", "each input and the outcome as <column>")
-    return Family(raw["family"], bool(raw.get("held_out_family")), slots, tuple(raw["requirements"]),
-                  tuple(raw["held_out"]), raw["test"].strip(), dict(raw["inputs"]), raw["outcome"], raw["reference"],
-                  tuple(raw["mutants"]), tuple(sorted(holes[0])))
 
 
 # ---------------------------------------------------------------- slots

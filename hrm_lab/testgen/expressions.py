@@ -49,7 +49,8 @@ def evaluate(text: str, names: Mapping[str, Value], fuel: int = FUEL) -> Value:
             return _value(parse(text), names, left)
     except ExpressionError as error:
         raise ExpressionError(f"{text[:80]!r}: {error}") from None
-    except (DecimalException, ArithmeticError, ValueError, TypeError, LookupError, RecursionError) as error:
+    except (DecimalException, ArithmeticError, ValueError, TypeError, LookupError, AttributeError,
+            RecursionError) as error:
         raise ExpressionError(f"{text[:80]!r}: {type(error).__name__} {str(error)[:80]}") from None
 
 
@@ -272,7 +273,8 @@ FUNCTIONS = {
     "ceil": lambda x: numeric(x).to_integral_value("ROUND_CEILING"),
     "date": lambda text: read("date", text), "day": lambda d: d, "days": lambda a, b: (b - a).days,
     "months": _months, "weekday": lambda d: d.isoweekday(), "clock": _clock, "minutes": _minutes,
-    "len": len, "text": show, "number": lambda text: number(text), "pad": lambda x, n: show(x).zfill(whole(n)),
+    "len": len, "text": show, "number": lambda x: x if isinstance(x, Decimal) else number(x),
+    "pad": lambda x, n: show(x).zfill(whole(n)),
     "upper": lambda text: text.upper(), "lower": lambda text: text.lower(),
     "starts": lambda text, part: text.startswith(part), "ends": lambda text, part: text.endswith(part),
     "split": lambda text, sep: tuple(text.split(sep)), "join": lambda items, sep: sep.join(map(show, items)),

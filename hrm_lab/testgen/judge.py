@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from . import gherkin
-from .domain import COLUMN, Domain, Family, values
+from .domain import Domain, values
 from .expressions import HOLE, ExpressionError, Value, evaluate, read, show, split_style, styled
+from .families import COLUMN, Family
 from .records import Record, key
 
 TYPED = {"number": r"[+-]?\d+(?:\.\d+)?", "date": r"\d{4}-\d\d-\d\d"}
+LONGEST = 400  # characters of a step: beyond, matching patterns of several groups takes long
 KEYWORD = re.compile(r"^\s*(Given|When|Then|And|But) (.*\S)\s*$")
 
 
@@ -38,6 +40,7 @@ class Step:
     """A step definition: what it matches, its columns and the slot expressions in it, by group name."""
 
     kind: str  # given, when, then
+    text: str
     pattern: re.Pattern
     columns: dict[str, str]
     slots: dict[str, str]
@@ -61,13 +64,13 @@ def step_library(family: Family) -> tuple[Step, ...]:
                 parts.append(f"(?P<c{len(columns) - 1}>{TYPED.get(family.inputs.get(part[1:-1], ''), '.+?')})")
             else:
                 parts.append(re.escape(part))
-        made.append(Step(kind, re.compile("".join(parts)), columns, slots))
+        made.append(Step(kind, match[2], re.compile("".join(parts)), columns, slots))
     return tuple(made)
 
 
 def defined(kind: str, words: str, domain: Domain) -> bool:
-    """Whether any family of the domain has a step definition for a step."""
-    return any(step.kind == kind and step.pattern.fullmatch(words)
+    """Whether any family of the domain has a step definition for a step; none has for one of over `LONGEST` signs."""
+    return len(words) <= LONGEST and any(step.kind == kind and step.pattern.fullmatch(words)
                for family in domain.families.values() for step in step_library(family))
 
 
@@ -105,14 +108,19 @@ class Disagrees(ValueError):
 
 
 def bind(family: Family, found: dict[str, Value], case: gherkin.Case) -> tuple[dict[str, Value], str]:
-    """(inputs, said outcome) of a case. Raises `Disagrees`: another slot value, an input that is missing or twice."""
+    """(inputs, said outcome) of a case. Raises `Disagrees`: another slot value, two values, a step that is missing.
+
+    Every step of the family is needed: one that is left out leaves the system in another state.
+    """
     row: dict[str, str] = {}
+    left = list(step_library(family))
     for kind, words in case.steps:
         for step in step_library(family):
             if step.kind == kind and (match := step.pattern.fullmatch(words)):
                 break
         else:
             raise Disagrees(f"a step of another family: {words[:80]}")
+        left = [other for other in left if other is not step]
         for group, hole in step.slots.items():
             text, style = split_style(hole)
             if (wanted := styled(evaluate(text, found), style)) != match[group]:
@@ -120,8 +128,8 @@ def bind(family: Family, found: dict[str, Value], case: gherkin.Case) -> tuple[d
         for group, column in step.columns.items():
             if row.setdefault(column, match[group]) != match[group]:
                 raise Disagrees(f"{column} is {row[column]!r} and {match[group]!r}; expected one value")
-    if lost := {*family.inputs, family.outcome} - set(row):
-        raise Disagrees(f"no step gives {sorted(lost)[0]!r}")
+    if left:
+        raise Disagrees(f"no step like: {left[0].kind} {left[0].text}"[:120])
     try:
         return {name: read(kind, row[name]) for name, kind in family.inputs.items()}, row[family.outcome]
     except ExpressionError as error:
@@ -150,7 +158,7 @@ def coverage(record: Record, text: str) -> float:
 
 def stands(value: str, text: str) -> bool:
     """Whether a value is in a text as a whole: 2 is not in 12, 2.5 or 2026-01-02."""
-    return re.search(rf"(?<![\w.-]){re.escape(value)}(?![\w+]|[.:-]\w)", text) is not None
+    return re.search(rf"(?<![\w.:-]){re.escape(value)}(?![\w+]|[.:-]\w)", text) is not None
 
 
 def duplicates(texts: Iterable[str]) -> int:

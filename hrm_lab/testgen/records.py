@@ -42,7 +42,7 @@ class Record:
 
 def key(text: str) -> str:
     """What two requirements share if they are the same but for case and spaces."""
-    return sha256(" ".join(text.lower().split()).encode()).hexdigest()[:16]
+    return sha256(" ".join(text.lower().split()).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def check(record: Record, where: str) -> Record:

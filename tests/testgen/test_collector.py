@@ -71,11 +71,11 @@ def test_bytes_that_are_not_utf_8_are_refused_with_their_line(tmp_path):
     good = json.dumps({"prompt": "gut", "completion": TEST}).encode()
     (tmp_path / "in.jsonl").write_bytes(b"\xef\xbb\xbf" + good + b"\n" + b'{"prompt": "s\xfc\xdf"}' + b"\r\n")
     (tmp_path / "x.feature").write_bytes(b"Feature: f\n  Scenario: \xff\n")
-    (tmp_path / "y.feature").write_text("Feature: f\n  Scenario: x\n    nonsense\n")
+    (tmp_path / "y.feature").write_text("Feature: f\n  Scenario: x\n    Then y\n    nonsense\n")
     found = collect([tmp_path])
     assert [r.input for r in found.records] == ["gut"]
     assert ["line 2: byte 13 is 0xfc" in found.refused[0], "line 2: byte 0xff" in found.refused[1],
-            "line 3" in found.refused[2]] == [True] * 3
+            "line 4" in found.refused[2]] == [True] * 3
 
 
 def test_what_is_there_twice_is_kept_once_and_a_conflict_is_refused(tmp_path):
@@ -130,6 +130,16 @@ def test_a_split_by_name_and_its_files(tmp_path):
         write_set(tmp_path / "set", train, train, found)
     with pytest.raises(RecordError, match="'nobody'"):
         split(made, 0.0, held_out=["nobody"])
+
+
+def test_the_command_writes_the_set_and_says_what_it_refused(tmp_path, capsys):
+    path = jsonl(tmp_path / "in.jsonl", *({"prompt": f"p{i}", "completion": TEST} for i in range(10)), {"prompt": ""})
+    assert collector.main([str(path), "--out", str(tmp_path / "set"), "--held-out", "0.3"]) == 0
+    said = capsys.readouterr()
+    assert "7 records to train on, 3 held out, 1 refused" in said.out and "line 11" in said.err
+    assert len(records.read(tmp_path / "set" / "held_out.jsonl")) == 3
+    assert collector.main([str(path), "--out", str(tmp_path / "other"), "--strict"]) == 1
+    assert not (tmp_path / "other").exists()
 
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(str.strip)

@@ -25,7 +25,7 @@ NAMES = {"low": Decimal("0.3"), "n": Decimal(7), "start": date(2028, 2, 28), "it
     ("'x' if n > 7 else 'y'", "y"), ("round(2.5)", "3"), ("round(2.345, 2)", "2.35"), ("floor(-0.5)", "-1"),
     ("clock(minutes('00:00') - 1)", "23:59"), ("pad(n, 3)", "007"), ("text(n) + word", "7AB1"), ("len(items)", "3"),
     ("min(n, 3) + max(1, 2)", "5"), ("abs(-2)", "2"), ("join(items, '+')", "a+b+c"), ("split('a+b', '+')", "a, b"),
-    ("1e3", "1000"), ("0.0", "0"), ("-0.0", "0"), ("number('12') + 1", "13"), ("weekday(start)", "1"),
+    ("1e3", "1000"), ("0.0", "0"), ("-0.0", "0"), ("number('12') + number(n)", "19"), ("weekday(start)", "1"),
 ])
 def test_values(text, wanted):
     assert show(evaluate(text, NAMES)) == wanted

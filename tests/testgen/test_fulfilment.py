@@ -5,8 +5,9 @@ import json
 import pytest
 
 from hrm_lab.testgen import collector
-from hrm_lab.testgen.domain import ROOT, load, values
+from hrm_lab.testgen.domain import ROOT, held_out_name, load, side, values
 from hrm_lab.testgen.expressions import show, styled
+from hrm_lab.testgen.families import SPLIT
 from hrm_lab.testgen.judge import expected_rows, judge, stands
 from hrm_lab.testgen.records import key
 
@@ -33,6 +34,15 @@ def test_no_group_and_no_requirement_on_both_sides():
     assert {r.family for r in HELD_OUT} <= {r.family for r in TRAIN}
 
 
+def test_no_training_example_states_a_value_or_a_name_of_the_held_out_axes():
+    for record in TRAIN:
+        one = MEDIA.families[record.family]
+        found = values(one, record.slots)
+        for slot, (kind, _) in one.slots.items():
+            out = held_out_name(found[slot]) if kind == "name" else kind in SPLIT and side(one, slot, found[slot])
+            assert not out, (record.id, slot)
+
+
 @pytest.mark.parametrize("record", TRAIN + HELD_OUT, ids=lambda record: record.id)
 def test_an_example_states_its_slots_and_its_test_is_right_and_strong(record):
     one = MEDIA.families[record.family]
@@ -40,7 +50,7 @@ def test_an_example_states_its_slots_and_its_test_is_right_and_strong(record):
     found = values(one, record.slots)
     for slot in one.visible:
         held = found[slot] if isinstance(found[slot], tuple) else (found[slot],)
-        assert all(stands(show(value), record.input) for value in held), slot
+        assert all(stands(show(value).lower(), record.input.lower()) for value in held), slot
     verdict = judge(record, record.target, MEDIA)
     assert verdict.correct and verdict.mutation == 1.0 and verdict.slots == 1.0, verdict.reason
     table = json.loads((FOLDER / "tables.json").read_text())[record.id]

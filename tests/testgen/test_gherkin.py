@@ -55,7 +55,7 @@ def test_scenarios_are_written_so_that_they_parse_to_the_same_cases():
 
 
 @pytest.mark.parametrize("text, why", [
-    ("", "no feature"), ("Feature: f\n", "no scenario"), ("Feature: f\n  Scenario: s\n", "no case"),
+    ("", "no feature"), ("Feature: f\n", "no scenario"), ("Feature: f\n  Scenario: s\n", "without Then"),
     ("Feature: f\n  Scenario: s\n    Given a\n    When b\n", "without Then"), ("words", "line 1"),
     ("Feature: f\n  Scenario: s\n    Then a\n    Then b\nrubbish\n", "line 5"), ("x" * 100_000, "100,000 characters"),
     ("Feature: f\n  Scenario Outline: s\n    Then <a>\n    Examples:\n      | a |\n", "without rows"),

@@ -50,11 +50,15 @@ def test_a_test_without_its_boundary_is_correct_and_weak():
     (outline((0, "delivered"), (TRIES, "delivered")), "no case with outcome escalated"),
     (outline(*FULL).replace(PARTNER, "Somebody"), "the requirement says"),
     (outline(("many", "delivered")), "no step definition"),
-    (outline(*FULL).replace("    When the transfer fails <failures> times in a row\n", ""), "no step gives"),
+    (outline(*FULL).replace("    When the transfer fails <failures> times in a row\n", ""), "no step like: when"),
+    (outline(*FULL).replace(f"    Given a package ready for {PARTNER}\n", ""), "no step like: given"),
     (outline(*FULL).replace("is <outcome>", "becomes <outcome>"), "no step definition"),
     (outline(*FULL).replace("Given", "When", 1), "no step definition"),
+    (outline(*FULL).replace(PARTNER, PARTNER * 9_000), "characters"),
+    (outline(*FULL).replace(PARTNER, "a b " * 200), "no step definition"),
     (outline(), "without rows"), (outline((1,)), "cell"), ("", "no feature"), ("Feature: x\n", "no scenario"),
-    ("no gherkin at all", "expected"), (HEAD.replace("Then", "And"), ""), ("Feature: x\n  Scenario: y\n", "no case"),
+    ("no gherkin at all", "expected"),
+    (HEAD.replace("Then", "And"), ""), ("Feature: x\n  Scenario: y\n", "without Then"),
     (outline(*FULL).replace(f"    Given a package ready for {PARTNER}\n", "    Given an order of Velora\n"), "another"),
 ])
 def test_what_is_not_correct_says_why(text, reason):

@@ -15,7 +15,7 @@ MEDIA = load(ROOT / "media")
 TRIES = int(RECORD.slots["tries"])
 WEAK = RECORD.target.replace(f"| {TRIES} |", "| 0 |")
 WRONG = RECORD.target.replace(f"{TRIES} | delivered", f"{TRIES} | escalated")
-BROKEN = RECORD.target.replace("Given", "Gibt")
+BROKEN = RECORD.target.replace("When", "Wenn")
 
 
 @pytest.fixture
