@@ -7,8 +7,9 @@ all (HRM-Text): decoding then pays the whole recursion for every token; `prefix_
 each level once, without recursion: the plain control, with exactly the same parameters.
 
 The contract that every model of test generation keeps: `nll(batch) -> (B, T)` nats of each target token, zero on
-padding; `generate(sources, limit, choose) -> token ids`. Unusual: embeddings are shared by source, target and output;
-post-norm without learned scales, as in the lab's own blocks; products in bf16 where the processor is fast in it.
+padding; `generate(sources, limit, choose) -> token ids`. Unusual: target tokens and output share their embeddings, the source has its own. (Shared by all three, the softmax drags
+every word that no test holds the same way at every step, and the requirement becomes unreadable: it was tried.)
+Post-norm without learned scales, as in the lab's own blocks; products in bf16 where the processor is fast in it.
 """
 
 import math
@@ -84,7 +85,8 @@ class Seq2Seq(nn.Module):
         self.config, D = c, c.hidden
         blocks = HRMConfig(vocab_size=c.vocab_size, seq_len=c.longest, hidden=D, heads=c.heads, positions="rope",
                            expansion=c.expansion, inner_multiple=32)
-        self.embed = nn.Parameter(truncated_normal(c.vocab_size, D, std=D**-0.5))
+        self.embed = nn.Parameter(truncated_normal(c.vocab_size, D, std=D**-0.5))  # of target tokens, and the output
+        self.source_embed = nn.Parameter(truncated_normal(c.vocab_size, D, std=D**-0.5))
         self.H_level, self.L_level = Level(blocks, c.H_layers), Level(blocks, c.L_layers)
         self.glance = Linear(D, D)
         self.decoder = nn.ModuleList(DecoderBlock(blocks) for _ in range(c.decoder_layers))
@@ -94,8 +96,8 @@ class Seq2Seq(nn.Module):
         self.register_buffer("H_init", truncated_normal(D, std=1.0))
         self.register_buffer("L_init", truncated_normal(D, std=1.0))
 
-    def embedded(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
-        return (F.embedding(ids, self.embed) * math.sqrt(self.config.hidden)).to(dtype)
+    def embedded(self, ids: Tensor, table: Tensor, dtype: torch.dtype) -> Tensor:
+        return (F.embedding(ids, table) * math.sqrt(self.config.hidden)).to(dtype)
 
     def logits(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., vocab) in fp32."""
@@ -109,7 +111,7 @@ class Seq2Seq(nn.Module):
             raise ValueError(f"source: got {S} tokens, expected at most {c.longest}")
         mask = torch.zeros(len(ids), 1, 1, S, dtype=dtype, device=ids.device)
         mask = mask.masked_fill(~real(lengths, S)[:, None, None], -torch.inf)
-        x = self.embedded(ids, dtype)
+        x = self.embedded(ids, self.source_embed, dtype)
         where = ((self.cos[:S].to(dtype), self.sin[:S].to(dtype)), mask)
         if c.H_cycles == 0:
             z_L = self.L_level(torch.zeros_like(x), x, *where)
@@ -131,7 +133,7 @@ class Seq2Seq(nn.Module):
         T = ids.shape[1]
         if at + T > self.config.longest:
             raise ValueError(f"target: got {at + T} tokens, expected at most {self.config.longest}")
-        x = self.embedded(ids, dtype) + gist
+        x = self.embedded(ids, self.embed, dtype) + gist
         rotation = self.cos[at:at + T].to(dtype), self.sin[at:at + T].to(dtype)
         mask = None if T == 1 else torch.full((T, T), -torch.inf, dtype=dtype, device=ids.device).triu(1)
         for n, layer in enumerate(self.decoder):
