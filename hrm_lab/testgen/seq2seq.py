@@ -7,9 +7,10 @@ all (HRM-Text): decoding then pays the whole recursion for every token; `prefix_
 each level once, without recursion: the plain control, with exactly the same parameters.
 
 The contract that every model of test generation keeps: `nll(batch) -> (B, T)` nats of each target token, zero on
-padding; `generate(sources, limit, choose) -> token ids`. Unusual: target tokens and output share their embeddings, the source has its own. (Shared by all three, the softmax drags
-every word that no test holds the same way at every step, and the requirement becomes unreadable: it was tried.)
-Post-norm without learned scales, as in the lab's own blocks; products in bf16 where the processor is fast in it.
+padding; `generate(sources, limit, choose) -> token ids`. Unusual: target tokens and output share their embeddings, the
+source has its own. (Shared by all three, the softmax drags every word that no test holds the same way at every step,
+and the requirement becomes unreadable: it was tried.) Post-norm without learned scales, as in the lab's own blocks;
+products in bf16 where the processor is fast in it.
 """
 
 import math
