@@ -155,7 +155,7 @@ class Seq2Seq(nn.Module):
     def nll(self, batch: Batch, dtype: torch.dtype = torch.float32) -> Tensor:
         """(B, T) nats of each target token given the source and the tokens before it; 0 on padding."""
         z_H, source_mask = self.encode(batch.source, batch.source_lengths, dtype)
-        before = F.pad(batch.target[:, :-1], (1, 0), value=BEGIN)
+        before = F.pad(batch.said[:, :-1], (1, 0), value=BEGIN)
         logits = self.logits(self.decode(before, *self.memories(z_H, source_mask), source_mask, dtype))
         return F.cross_entropy(logits.transpose(1, 2), batch.target, ignore_index=PAD, reduction="none")
 
