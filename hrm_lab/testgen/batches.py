@@ -28,13 +28,17 @@ class Pair:
 
 @dataclass(frozen=True)
 class Batch:
-    """source (B, S), target (B, T) int64 padded with PAD; *_lengths (B,) int64; weight (B,) float32."""
+    """source (B, S), target (B, T) int64 padded with PAD; *_lengths (B,) int64; weight (B,) float32.
+
+    said (B, T): the target as the model reads it, which in training may have hidden tokens.
+    """
 
     source: Tensor
     source_lengths: Tensor
     target: Tensor
     target_lengths: Tensor
     weight: Tensor
+    said: Tensor
 
     def to(self, device: torch.device | str) -> "Batch":
         return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
@@ -72,8 +76,9 @@ def collate(pairs: list[Pair]) -> Batch:
             if not getattr(pair, field):
                 raise ValueError(f"batch: example {n}: {field} has 0 tokens, expected at least 1")
 
-    return Batch(*padded([p.source for p in pairs]), *padded([p.target for p in pairs]),
-                 torch.tensor([p.weight for p in pairs], dtype=torch.float32))
+    target, lengths = padded([p.target for p in pairs])
+    weight = torch.tensor([p.weight for p in pairs], dtype=torch.float32)
+    return Batch(*padded([p.source for p in pairs]), target, lengths, weight, target.clone())
 
 
 def epoch_order(pairs: list[Pair], batch: int, seed: int, epoch: int) -> list[np.ndarray]:

@@ -74,7 +74,7 @@ def join(batch: Batch) -> tuple[Tensor, Tensor]:
     total = int((batch.source_lengths + batch.target_lengths).max())
     ids = torch.full((len(batch.source), total), PAD, device=batch.source.device)
     for b, (s, t) in enumerate(zip(batch.source_lengths.tolist(), batch.target_lengths.tolist(), strict=True)):
-        ids[b, :s], ids[b, s:s + t] = batch.source[b, :s], batch.target[b, :t]
+        ids[b, :s], ids[b, s:s + t] = batch.source[b, :s], batch.said[b, :t]
     return ids, real(batch.source_lengths, total)
 
 

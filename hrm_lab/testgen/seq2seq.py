@@ -7,8 +7,10 @@ all (HRM-Text): decoding then pays the whole recursion for every token; `prefix_
 each level once, without recursion: the plain control, with exactly the same parameters.
 
 The contract that every model of test generation keeps: `nll(batch) -> (B, T)` nats of each target token, zero on
-padding; `generate(sources, limit, choose) -> token ids`. Unusual: embeddings are shared by source, target and output;
-post-norm without learned scales, as in the lab's own blocks; products in bf16 where the processor is fast in it.
+padding; `generate(sources, limit, choose) -> token ids`. Unusual: target tokens and output share their embeddings, the
+source has its own. (Shared by all three, the softmax drags every word that no test holds the same way at every step,
+and the requirement becomes unreadable: it was tried.) Post-norm without learned scales, as in the lab's own blocks;
+products in bf16 where the processor is fast in it.
 """
 
 import math
@@ -84,8 +86,10 @@ class Seq2Seq(nn.Module):
         self.config, D = c, c.hidden
         blocks = HRMConfig(vocab_size=c.vocab_size, seq_len=c.longest, hidden=D, heads=c.heads, positions="rope",
                            expansion=c.expansion, inner_multiple=32)
-        self.embed = nn.Parameter(truncated_normal(c.vocab_size, D, std=D**-0.5))
+        self.embed = nn.Parameter(truncated_normal(c.vocab_size, D, std=D**-0.5))  # of target tokens, and the output
+        self.source_embed = nn.Parameter(truncated_normal(c.vocab_size, D, std=D**-0.5))
         self.H_level, self.L_level = Level(blocks, c.H_layers), Level(blocks, c.L_layers)
+        self.glance = Linear(D, D)
         self.decoder = nn.ModuleList(DecoderBlock(blocks) for _ in range(c.decoder_layers))
         cos, sin = rotation_tables(blocks)
         self.register_buffer("cos", cos, persistent=False)
@@ -93,8 +97,8 @@ class Seq2Seq(nn.Module):
         self.register_buffer("H_init", truncated_normal(D, std=1.0))
         self.register_buffer("L_init", truncated_normal(D, std=1.0))
 
-    def embedded(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
-        return (F.embedding(ids, self.embed) * math.sqrt(self.config.hidden)).to(dtype)
+    def embedded(self, ids: Tensor, table: Tensor, dtype: torch.dtype) -> Tensor:
+        return (F.embedding(ids, table) * math.sqrt(self.config.hidden)).to(dtype)
 
     def logits(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., vocab) in fp32."""
@@ -108,7 +112,7 @@ class Seq2Seq(nn.Module):
             raise ValueError(f"source: got {S} tokens, expected at most {c.longest}")
         mask = torch.zeros(len(ids), 1, 1, S, dtype=dtype, device=ids.device)
         mask = mask.masked_fill(~real(lengths, S)[:, None, None], -torch.inf)
-        x = self.embedded(ids, dtype)
+        x = self.embedded(ids, self.source_embed, dtype)
         where = ((self.cos[:S].to(dtype), self.sin[:S].to(dtype)), mask)
         if c.H_cycles == 0:
             z_L = self.L_level(torch.zeros_like(x), x, *where)
@@ -122,28 +126,37 @@ class Seq2Seq(nn.Module):
                 z_H = self.H_level(z_H, z_L, *where)
         return z_H, mask
 
-    def decode(self, ids: Tensor, sources: list, source_mask: Tensor, dtype: torch.dtype, caches=None,
+    def decode(self, ids: Tensor, gist: Tensor, sources: list, source_mask: Tensor, dtype: torch.dtype, caches=None,
                at: int = 0) -> Tensor:
-        """(B, T) ids from position `at` on -> (B, T, D); with caches T is 1."""
+        """(B, T) ids from position `at` on -> (B, T, D); with caches T is 1. gist (B, 1, D) is added at every
+        position.
+        """
         T = ids.shape[1]
         if at + T > self.config.longest:
             raise ValueError(f"target: got {at + T} tokens, expected at most {self.config.longest}")
-        x = self.embedded(ids, dtype)
+        x = self.embedded(ids, self.embed, dtype) + gist
         rotation = self.cos[at:at + T].to(dtype), self.sin[at:at + T].to(dtype)
         mask = None if T == 1 else torch.full((T, T), -torch.inf, dtype=dtype, device=ids.device).triu(1)
         for n, layer in enumerate(self.decoder):
             x = layer(x, rotation, mask, sources[n], source_mask, caches and caches[n], at)
         return x
 
-    def memories(self, z_H: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """What each decoder layer reads of the source: keys and values, once for all target tokens."""
-        return [layer.split(layer.memory(z_H), 2) for layer in self.decoder]
+    def memories(self, z_H: Tensor, source_mask: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """What the decoder knows of the source, once for all target tokens: the gist (B, 1, D), each layer's keys,
+        values.
+
+        The gist is the mean state: without it the decoder learns the language of tests long before it looks at
+        the requirement, since that decides a few tokens only.
+        """
+        inside = (source_mask[:, 0, 0] == 0).to(z_H.dtype)[..., None]  # (B, S, 1)
+        gist = self.glance((z_H * inside).sum(1, keepdim=True) / inside.sum(1, keepdim=True))
+        return gist, [layer.split(layer.memory(z_H), 2) for layer in self.decoder]
 
     def nll(self, batch: Batch, dtype: torch.dtype = torch.float32) -> Tensor:
         """(B, T) nats of each target token given the source and the tokens before it; 0 on padding."""
         z_H, source_mask = self.encode(batch.source, batch.source_lengths, dtype)
-        before = F.pad(batch.target[:, :-1], (1, 0), value=BEGIN)
-        logits = self.logits(self.decode(before, self.memories(z_H), source_mask, dtype))
+        before = F.pad(batch.said[:, :-1], (1, 0), value=BEGIN)
+        logits = self.logits(self.decode(before, *self.memories(z_H, source_mask), source_mask, dtype))
         return F.cross_entropy(logits.transpose(1, 2), batch.target, ignore_index=PAD, reduction="none")
 
     @torch.no_grad()
@@ -155,18 +168,18 @@ class Seq2Seq(nn.Module):
         Rows that have ended leave the batch.
         """
         z_H, source_mask = self.encode(source, lengths, dtype)
-        sources, rows = self.memories(z_H), torch.arange(len(source), device=source.device)
+        (gist, sources), rows = self.memories(z_H, source_mask), torch.arange(len(source), device=source.device)
         c, limit = self.config, min(limit, self.config.longest)
         shape = (len(source), c.heads, limit, c.hidden // c.heads)
         caches = [(z_H.new_zeros(shape), z_H.new_zeros(shape)) for _ in self.decoder]
         found: list[list[int]] = [[] for _ in range(len(source))]
         last = torch.full((len(source), 1), BEGIN, device=source.device)
         for at in range(limit):
-            logits = self.logits(self.decode(last, sources, source_mask, dtype, caches, at)[:, -1])
+            logits = self.logits(self.decode(last, gist, sources, source_mask, dtype, caches, at)[:, -1])
             picked = choose(logits, rows) if choose else logits.argmax(-1)
             going = (picked != END).nonzero().squeeze(1)
             if len(going) < len(picked):
-                rows, picked, source_mask = rows[going], picked[going], source_mask[going]
+                rows, picked, source_mask, gist = rows[going], picked[going], source_mask[going], gist[going]
                 sources = [(k[going], v[going]) for k, v in sources]
                 caches = [(k[going], v[going]) for k, v in caches]
             for row, token in zip(rows.tolist(), picked.tolist(), strict=True):

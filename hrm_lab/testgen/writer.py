@@ -7,6 +7,7 @@ For a grammar's records the draft is the family's own; for any other pair it is 
 
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from hrm_lab.testgen.records import Record
 from hrm_lab.testgen.slots import KINDS, Abstract, Lexicon
 
 NAMES = [f"{kind}{n}" for kind, most in KINDS.items() for n in range(1, most + 1)]
-PLACEHOLDERS = [f"{{{name}}}" for name in NAMES] + NAMES
+PLACEHOLDERS = [f" {{{name}}}" for name in NAMES] + [f"{{{name}}}" for name in NAMES] + NAMES
 HOLE = re.compile(r"\{[^{}\n]+\}")
 LONGEST = 400  # tokens of a source or a target that is trained on
 
@@ -51,8 +52,12 @@ class Codec:
     def first_placeholder(self) -> int:
         return self.tokenizer.token_to_id(PLACEHOLDERS[0])
 
+    @cached_property
+    def words(self) -> tokenizer.Tokenizer:
+        return tokenizer.by_words(self.tokenizer)
+
     def source(self, found: Abstract) -> tuple[int, ...]:
-        return (*tokenizer.encode(self.tokenizer, found.text), tokenizer.END)
+        return (*tokenizer.encode(self.words, found.text), tokenizer.END)
 
     def target(self, draft: str) -> tuple[int, ...]:
         return (*tokenizer.encode(self.tokenizer, draft), tokenizer.END)
@@ -83,12 +88,14 @@ def examples(records: list[Record], lexicon: Lexicon, domain: Domain | None = No
 
 def learn(lexicon: Lexicon, train: list[Example], vocab_size: int) -> Codec:
     """Tokenizer and expressions of training examples. Raises ValueError: too small a vocabulary."""
-    texts = [text for e in train for text in (e.found.text, e.draft)]
-    bpe = tokenizer.train((PLACEHOLDER_FREE.sub("", text) for text in texts), vocab_size, PLACEHOLDERS)
-    return Codec(bpe, lexicon, holes(train))
+    sources, targets = ([FREE.sub("", text) for text in texts] for texts in (
+        (e.found.text for e in train), (part for e in train for part in LITERAL.split(e.draft))))
+    return Codec(tokenizer.train(sources, targets, vocab_size, PLACEHOLDERS), lexicon, holes(train))
 
 
-PLACEHOLDER_FREE = re.compile("|".join(rf"\{{{name}\}}" for name in NAMES) + "|" + r"\b(?:" + "|".join(NAMES) + r")\b")
+ANY = "|".join(NAMES)
+FREE = re.compile(rf" ?\{{(?:{ANY})\}}|\b(?:{ANY})\b")
+LITERAL = re.compile(rf" ?\{{(?:{ANY})\}}|\b(?:{ANY})\b|(?=\n)")  # placeholders are cut out, a line begins with its end
 
 
 def holes(train: list[Example]) -> tuple[str, ...]:

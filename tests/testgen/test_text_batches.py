@@ -9,7 +9,8 @@ from hrm_lab.testgen import tokenizer
 from hrm_lab.testgen.batches import Pair, collate, epoch_order
 
 RAGGED = [Pair((5, 6, 7, 8, 9), (4, 2)), Pair((5,), (9, 8, 7, 2), 2.0)]
-BPE = tokenizer.train(["Given a file", "When it arrives", "Then it is checked"] * 5, 300, ["{NUM1}", "NUM1"])
+TEST = ["\nGiven a file", "\nWhen it arrives"] * 5
+BPE = tokenizer.train(["when a file arrives, it is checked"] * 5, TEST, 340, [" {NUM1}", "{NUM1}", "NUM1"])
 
 
 def test_source_and_target_are_padded_apart():
@@ -55,4 +56,12 @@ def test_a_tokenizer_is_saved_and_a_broken_file_refused(tmp_path):
     with pytest.raises(ValueError, match="bad.json"):
         tokenizer.load(tmp_path / "bad.json")
     with pytest.raises(ValueError, match="vocab_size: got 100"):
-        tokenizer.train(["a"], 100, [])
+        tokenizer.train(["a"], ["b"], 100, [])
+
+
+def test_a_token_spans_words_in_tests_and_not_in_requirements():
+    text = "a\nGiven a file\nWhen it arrives"
+    assert len(tokenizer.encode(BPE, text)) <= 4
+    by_words = tokenizer.by_words(BPE)
+    assert tokenizer.decode(by_words, tokenizer.encode(by_words, text)) == text
+    assert all(len(by_words.decode([i]).split()) <= 1 for i in tokenizer.encode(by_words, text))

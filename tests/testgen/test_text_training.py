@@ -93,6 +93,14 @@ def test_hidden_tokens_are_ordinary_ones_and_depend_on_the_step():
     assert (seen[0] == seen[1]).all() and (seen[0] != seen[2]).any()
 
 
+def test_what_the_model_has_said_has_gaps_and_what_it_must_say_has_none():
+    batch = collate([Pair((5,), tuple(range(5, 20)) * 20)])
+    finetune.hide(batch, replace(PLAN, hide_said=0.3), 0)
+    assert batch.target.tolist() == [list(range(5, 20)) * 20]
+    assert 0.2 < float((batch.said == HIDDEN).float().mean()) < 0.4
+    assert bool(((batch.said == batch.target) | (batch.said == HIDDEN)).all())
+
+
 def test_bad_settings_and_data_are_refused(tmp_path):
     with pytest.raises(ValueError, match="epochs: got 0"):
         Training(epochs=0)
