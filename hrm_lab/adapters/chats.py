@@ -15,7 +15,8 @@ from pathlib import Path
 
 from .examples import ExampleError
 from .formats import encode, ending, template
-from .preflight import Finding, Report, some
+from .preflight import Report
+from .preflight_plan import Finding, some
 from .preflight_tokens import MARKER
 
 ROLES = {"human": "user", "gpt": "assistant", "model": "assistant"}

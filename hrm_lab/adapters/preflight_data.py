@@ -5,7 +5,7 @@ from collections import Counter
 
 from .examples import Example
 from .formats import FORMATS, prompt_text
-from .preflight import Finding, Plan, Seen, some
+from .preflight_plan import Finding, Plan, Seen, some
 
 RETYPE = "write golds with json.dumps of typed values, and keep the prompt's format and the grader's the same"
 

@@ -8,7 +8,7 @@ first token moved the wrong way. So the end token decides, and the prompt's like
 import math
 
 from .formats import ending
-from .preflight import Finding, Plan, Seen, some
+from .preflight_plan import Finding, Plan, Seen, some
 
 PROBED = 6  # rows that the base reads: the shortest ones
 END_RATIO = 4.0  # times less probable than after the template: below what a change of words makes

@@ -3,7 +3,7 @@
 import re
 
 from .formats import encode, ending
-from .preflight import Finding, Plan, Seen, decoded, some
+from .preflight_plan import Finding, Plan, Seen, decoded, some
 
 MARKER = re.compile(r"<\|[\w ]{1,40}\|>|<\|?/?(?:system|user|assistant|start_of_turn|end_of_turn|s)\|?>"
                     r"|\[/?INST\]|<</?SYS>>|^#{2,3} ?(?:Instruction|Response|Input|System|User|Assistant|Human)\b:?",

@@ -97,6 +97,9 @@ def test_an_endpoint_is_asked_once_and_counted(server, tmp_path, monkeypatch):
     assert body["messages"] == STRUCTURED.messages(TEST[0]) and body["temperature"] == 0
     again, spent = endpoint.ask(where, TEST[:4], STRUCTURED, tmp_path)
     assert again == result and spent["asked"] == 0 and spent["cached"] == 4 and len(server.seen) == 4
+    monkeypatch.delenv("SOME_KEY")
+    assert endpoint.ask(where, TEST[:4], STRUCTURED, tmp_path)[0] == result  # what is kept needs no key
+    monkeypatch.setenv("SOME_KEY", "s3cret")
     assert not any("s3cret" in path.read_text() for path in tmp_path.iterdir())
     local = baseline.ask("x", TEST, STRUCTURED, tiny_tokenizer(), oracle(1.0))
     whole, _ = endpoint.ask(where, TEST, STRUCTURED, tmp_path, sleep=waits.append)
@@ -157,6 +160,7 @@ def test_what_came_before_an_error_is_kept(server, tmp_path):
 @pytest.mark.parametrize(("where", "said"), [
     (Endpoint("file:///etc/passwd", "m"), "expected https"),
     (Endpoint("http://example.invalid/v1", "m", "SOME_KEY"), "a key is not sent in the clear"),
+    (Endpoint("https://example.invalid/v1", "m", per_minute=0), "expected above 0"),
     (Endpoint("https://example.invalid/v1", "m", "NO_SUCH_KEY"), "environment variable NO_SUCH_KEY is empty"),
 ])
 def test_a_key_goes_nowhere_in_the_clear(where, said, tmp_path, monkeypatch):

@@ -9,6 +9,8 @@ import random
 from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_adapter_examples import SAMPLE
 
 from hrm_lab.adapters import bfcl, chats, llama3, preflight
@@ -103,3 +105,31 @@ def test_a_template_by_hand_gets_a_second_beginning(tmp_path):
                 for e in examples]
         (tmp_path / f"{part}.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in said))
     assert {f.check for f in chats.check(tmp_path, text, 4096).findings} >= {"bos", "masking"}
+
+
+def by_ranks(text: bytes, ranks: dict[bytes, int]) -> list[bytes]:
+    """Byte-pair encoding as tiktoken does it: join the neighbours of the lowest rank until none are left."""
+    parts = [text[i:i + 1] for i in range(len(text))]
+    while True:
+        joins = [(ranks[a + b], i) for i, (a, b) in enumerate(zip(parts, parts[1:], strict=False)) if a + b in ranks]
+        if not joins:
+            return parts
+        _, i = min(joins)
+        parts[i:i + 2] = [parts[i] + parts[i + 1]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 10**6), min_size=3, max_size=25), st.text("abcd", min_size=1, max_size=20))
+def test_merges_split_words_as_ranks_do(picks, word):
+    from tokenizers import Tokenizer, models
+
+    tokens = [b"a", b"b", b"c", b"d"]
+    for pick in picks:  # each new token joins two older ones, as training does
+        made = tokens[pick % len(tokens)] + tokens[pick // 7 % len(tokens)]
+        if made not in tokens and len(made) < 9:
+            tokens.append(made)
+    ranks = {token: i for i, token in enumerate(tokens)}
+    pairs = [(a.decode(), b.decode()) for a, b in llama3.merges(ranks)]
+    bpe = Tokenizer(models.BPE({t.decode(): i for t, i in ranks.items()}, pairs))
+    assert bpe.encode(word).tokens == [part.decode() for part in by_ranks(word.encode(), ranks)]
+    assert len(set(llama3.byte_letters())) == 256

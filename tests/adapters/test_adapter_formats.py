@@ -5,7 +5,7 @@ import re
 
 import pytest
 from chat_tokenizers import tiny_tokenizer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_adapter_examples import SAMPLE, example
 
@@ -82,6 +82,7 @@ def test_a_template_that_changes_what_went_before_is_refused():
 
 
 @each
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_answers_read_back(form, data):
     value = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=8), lambda v: st.lists(v,
