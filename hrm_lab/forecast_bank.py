@@ -104,49 +104,53 @@ class Table:
         self.curves, self.tasks = len({tuple(k) for k in keys[:, :3]}), len(set(keys[:, 0]))
         self.past = np.stack((last, middle - last, slope), 1)  # (L, 3)
         self.rose, self.up, self.down = truth - last, np.maximum(high - middle, FLOOR), np.maximum(middle - low, FLOOR)
-        self.known = {}
+        self.known = {}  # places: looked up once
 
-    def near(self, count: int, distance: float) -> tuple[np.ndarray, np.ndarray]:
-        """Lines (M,) that looked ahead from about as many points about as far, and their weights."""
-        place = (count, round(np.log(distance) / GRID))
-        if place not in self.known:
-            gap = ((np.array((np.log(count), GRID * place[1])) - self.place) ** 2).sum(1) / WIDTH**2
+    def near(self, count: int, place: int) -> tuple[np.ndarray, np.ndarray]:
+        """Lines (M,) that looked ahead from about as many points about as far, least risen first, and their weights."""
+        if (count, place) not in self.known:
+            gap = ((np.array((np.log(count), GRID * place)) - self.place) ** 2).sum(1) / WIDTH**2
             weights = np.exp(-0.5 * (gap - gap.min()))  # the nearest lines where none is near
             mine = np.flatnonzero(weights > 1e-3)
-            self.known[place] = mine, weights[mine]
-        return self.known[place]
+            mine = mine[np.argsort(self.rose[mine])]
+            self.known[count, place] = mine, weights[mine]
+        return self.known[count, place]
 
-    def expected(self, here: np.ndarray, up: float, down: float, count: int, distance: float) -> np.ndarray:
-        """(7,) values at the LEVELS; here (3,): last value, raw median less that, slope; up, down: raw half-widths."""
-        mine, weights = self.near(count, distance)
+    def stack(self, mine: np.ndarray, weights: np.ndarray, last: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(2,) weights of raw median and slope; what was missed with them in raw half-widths, and its order, (M,)."""
         past, rose = self.past[mine], self.rose[mine]
-        alike = weights * (1e-4 + np.exp(-0.5 * (((past - here) / ALIKE[self.kind]) ** 2).sum(1)))
         if self.kind == "accuracy":
-            weights = weights * np.exp(-0.5 * ((past[:, 0] - here[0]) / ALIKE[self.kind][0]) ** 2)
+            weights = weights * np.exp(-0.5 * ((past[:, 0] - last) / ALIKE[self.kind][0]) ** 2)
         stack = least_errors(past[:, 1:], rose, past[:, 0], weights, self.kind)
         missed = rose - past[:, 1:] @ stack
-        far = quantiles(missed / np.where(missed > 0, self.up[mine], self.down[mine]), alike)
-        moved = here[1:] @ stack + far * np.where(far > 0, up, down)
-        return here[0] + 0.5 * (moved + quantiles(rose, alike))
+        missed = missed / np.where(missed > 0, self.up[mine], self.down[mine])
+        order = np.argsort(missed)
+        return stack, missed[order], order
 
     def adjust(self, samples: np.ndarray, last: float, slope: float, count: int, distance: np.ndarray) -> np.ndarray:
         out, rank = np.empty_like(samples), (np.arange(len(samples)) + 0.5) / len(samples)
-        for s, away in enumerate(distance):
+        places, stacks = np.round(np.log(distance) / GRID).astype(int), {}
+        for s, place in enumerate(places):
+            mine, weights = self.near(count, place)
+            if place not in stacks:
+                stacks[place] = self.stack(mine, weights, last)
+            stack, missed, order = stacks[place]
             low, raw, high = np.quantile(samples[:, s], (0.05, 0.5, 0.95))
-            q = self.expected(np.array((last, raw - last, slope)), max(high - raw, FLOOR), max(raw - low, FLOOR), count,
-                              away)
+            gap = (self.past[mine] - (last, raw - last, slope)) / ALIKE[self.kind]
+            alike = weights * (1e-4 + np.exp(-0.5 * (gap**2).sum(1)))
+            far = quantiles(missed, alike[order])
+            moved = stack @ (raw - last, slope) + far * np.where(far > 0, max(high - raw, FLOOR), max(raw - low, FLOOR))
+            q = last + 0.5 * (moved + quantiles(self.rose[mine], alike))
             ends = q[:1] + 0.2 * (q[0] - q[3]), q, q[-1:] + 0.2 * (q[-1] - q[3])
-            order = np.argsort(samples[:, s], kind="stable")
-            out[order, s] = np.interp(rank, (0, *LEVELS, 1), np.concatenate(ends))
+            out[np.argsort(samples[:, s], kind="stable"), s] = np.interp(rank, (0, *LEVELS, 1), np.concatenate(ends))
         low, high = forecast_mixture.SENSIBLE[self.kind]
         return out.clip(0, 1) if self.kind == "accuracy" else out.clip(low, high)
 
 
 def quantiles(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted quantiles at the LEVELS."""
-    order = np.argsort(values)
-    share = weights[order].cumsum() - 0.5 * weights[order]
-    return np.interp(LEVELS, share / weights.sum(), values[order])
+    """Weighted quantiles, at the LEVELS, of values in their order."""
+    share = weights.cumsum()
+    return np.interp(LEVELS, (share - 0.5 * weights) / share[-1], values)
 
 
 def least_errors(moves: np.ndarray, rose: np.ndarray, last: np.ndarray, weights: np.ndarray, kind: str) -> np.ndarray:
