@@ -125,7 +125,7 @@ def train_cell(sweep: Sweep, cell: dict, stop: Callable[[int, np.ndarray], dict 
         if epoch in sweep.rungs and time.monotonic() - saved > SAVE_AFTER:
             store(trainers, checkpoint, epoch, curves, spent + time.process_time() - clock)
             saved = time.monotonic()
-    found = {"curves": {name: curve.tolist() for name, curve in curves.items()}, "stopped": stopped,
+    found = {"curves": {name: known(curve) for name, curve in curves.items()}, "stopped": stopped,
              "cpu_seconds": round(spent + time.process_time() - clock, 3)}
     if not stopped:
         models = [averaged(trainer) for trainer in trainers]
@@ -134,6 +134,11 @@ def train_cell(sweep: Sweep, cell: dict, stop: Callable[[int, np.ndarray], dict 
             found[name] = {"n": len(exact[0]), "exact": [np.packbits(e).tobytes().hex() for e in exact]}
     checkpoint.unlink(missing_ok=True)
     return found
+
+
+def known(curve: np.ndarray) -> list[list[float | None]]:
+    """For JSON: None where a loss has diverged."""
+    return [[value if math.isfinite(value) else None for value in row] for row in curve.tolist()]
 
 
 def advance(trainer: Trainer, valid: dataset.Split) -> dict:
