@@ -14,15 +14,18 @@ over curves; curves of one run are not independent. The last line is one JSON ob
 import argparse
 import json
 import sys
+import tarfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from hrm_lab import forecast_bank, forecast_curves, metrics  # noqa: E402
+from hrm_lab import forecast_bank, forecast_curves, metrics, sources  # noqa: E402
 from hrm_lab.forecast import forecast  # noqa: E402
 from hrm_lab.forecast_ledger import crps  # noqa: E402
 
@@ -30,6 +33,29 @@ COUNTS = (5, 10, 20)
 TARGETS = {"accuracy": (0.8, 0.95), "loss": (0.3, 0.1)}
 GOALS = {"loss": {"mae": (0.20, 0.12, 0.09), "brier": (0.17, 0.10, 0.07)},
          "accuracy": {"mae": (0.11, 0.08, 0.035), "brier": (0.17, 0.10, 0.07)}}
+
+
+def lcdb_curves(count: int, cache: str, seed: int = 0) -> list[SimpleNamespace]:
+    """`count` accuracy and as many log-loss curves over training set size, means over seeds on validation data.
+
+    Sizes are 16 and then mostly half an octave apart: the step of a size is 1 + 2 log2(size / 16). Pairs of data set
+    and learner with at least 12 sizes are drawn at random; an accuracy counts with the size of its test set.
+    """
+    path, rng, found = sources.fetch("lcdb", cache), np.random.default_rng(seed), []
+    with tarfile.open(path) as tar:
+        for kind, name in (("accuracy", "accuracy"), ("loss", "logloss")):
+            file = tar.extractfile(f"{path.name.removesuffix('.tar.gz')}/lcdb/database-{name}.csv")
+            columns = ["openmlid", "learner", "size_train", "size_test", "score_valid"]
+            rows = pd.read_csv(file, usecols=columns)
+            means = rows.groupby(columns[:3]).agg({"score_valid": "mean", "size_test": "first"}).reset_index()
+            curves = [(key, group) for key, group in means.groupby(columns[:2]) if len(group) >= 12
+                      and np.isfinite(group.score_valid).all() and group.score_valid.iloc[0] > 0]
+            for i in rng.permutation(len(curves))[:count]:
+                (data, learner), group = curves[i]
+                found.append(SimpleNamespace(
+                    task=f"{data}", run=learner, kind=kind, n=int(group.size_test.iloc[0]) if kind == "accuracy" else 0,
+                    values=tuple(group.score_valid), steps=1 + 2 * np.log2(group.size_train.to_numpy() / 16)))
+    return found
 
 
 def judge(curve, count: int, bank, draws: int = 2000) -> dict:
@@ -54,7 +80,7 @@ def table(rows: list[dict]) -> list[dict]:
     """One line a kind and count, with the goals beside."""
     found = []
     for kind in ("loss", "accuracy"):
-        for i, count in enumerate(COUNTS):
+        for i, count in enumerate(COUNTS):  # a mean over all tasks; `per_task` has them apart
             mine = [r for r in rows if r["kind"] == kind and r["count"] == count]
             if not mine:
                 continue
@@ -105,18 +131,28 @@ def show(line: dict) -> str:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--curves", type=Path, help="a file of benchmarks/forecast_curves.py")
+    parser.add_argument("--lcdb", type=int, metavar="N", help="N accuracy and N log-loss curves of the LCDB instead")
+    parser.add_argument("--cache", default=str(ROOT / "data" / "cache"), help="where the LCDB is fetched to")
     parser.add_argument("--leave-out", action="store_true", help="forecast each task with a bank that lacks it")
     parser.add_argument("--raw", action="store_true", help="without a bank: the uncalibrated average")
     parser.add_argument("--tasks", action="store_true", help="print each task too")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="coverages as a figure")
     args = parser.parse_args()
+    if (args.curves is None) == (args.lcdb is None):
+        parser.error("expected --curves or --lcdb")
     began, shipped = time.process_time(), forecast_bank.shipped()
-    curves = [c for c in forecast_curves.read(args.curves) if len(c.values) > COUNTS[-1]]
+    curves = lcdb_curves(args.lcdb, args.cache) if args.lcdb else forecast_curves.read(args.curves)
     banks = {task: shipped.without(task) if args.leave_out else None if args.raw else shipped
              for task in {c.task for c in curves}}
-    rows = [judge(c, k, banks[c.task]) for c in curves for k in COUNTS]
+    rows = [judge(c, k, banks[c.task]) for c in curves for k in COUNTS if k < len(c.values)]
     lines = table(rows)
     for line in lines:
         print(show(line))
+    if args.plot:
+        from hrm_lab import plots, plots_forecast
+
+        labels = [{**line, "label": f"{line['kind']}, {line['count']} points"} for line in lines]
+        plots.save(plots_forecast.calibration_plot(labels), args.plot, "Coverage of the 50 and 90 % intervals.")
     tasks = per_task(rows)
     if args.tasks:
         for name, found in tasks.items():

@@ -261,10 +261,12 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", default=str(ROOT / "data" / "cache"))
     parser.add_argument("--runs", type=int, default=10**6, help="at most so many runs a task")
+    parser.add_argument("--only", nargs="*", metavar="TASK", help="these tasks alone")
     args = parser.parse_args()
     runs.set_threads()
     began = time.process_time()
-    plan = DESIGN if args.set == "design" else HELD_OUT
+    plan = {model: {task: count for task, count in tasks.items() if not args.only or task in args.only}
+            for model, tasks in (DESIGN if args.set == "design" else HELD_OUT).items()}
     curves = read(args.out) if args.out.exists() else shared_curves(args.shared)
     done = {(c.task, c.run) for c in curves}
     for task, count in plan["mlp"].items():

@@ -12,8 +12,8 @@ from matplotlib.ticker import PercentFormatter
 from hrm_lab.forecast import Forecast
 from hrm_lab.plots import BLUE, GREEN, INK, ORANGE, PURPLE, RED, SKY, WIDTH
 
-FANS = (ORANGE, PURPLE, GREEN, SKY, RED)
-MARKERS = ("s", "^", "D", "v", "P")
+FANS = (ORANGE, PURPLE, SKY, RED)
+MARKERS = ("s", "^", "D", "v")
 
 
 def forecast_fan(steps, values, forecasts: Forecast | list[Forecast], targets=(), name: str = "value",
@@ -91,5 +91,5 @@ def calibration_plot(rows: list[dict], title: str = "") -> Figure:
     ax.set_yticks(range(len(rows)), [row["label"] for row in rows])
     ax.invert_yaxis()
     ax.xaxis.set_major_formatter(PercentFormatter(1.0))
-    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.3), ncols=2)
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.22), ncols=2)
     return fig

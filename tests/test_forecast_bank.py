@@ -13,15 +13,15 @@ from hrm_lab.inspect_notebook import ROOT
 
 
 def made_up(lines, miss, kind="accuracy", tasks=3, at=50):
-    """A bank whose forecasts from 10 points had half-width .1 around .5 and missed by `miss(i)`; last values: .3."""
+    """A bank whose forecasts from 10 points said .4-.6 around .5 and missed by `miss(i)`; the last values were .3."""
     keys = [(f"task-{i % tasks}", str(i), "m", kind) for i in range(lines)]
-    numbers = [(10, at, 0.3, 0.4, 0.46, 0.5, 0.54, 0.6, 0.5 + miss(i)) for i in range(lines)]
+    numbers = [(10, at, 0.3, 0.01, 0.4, 0.5, 0.6, 0.5 + miss(i)) for i in range(lines)]
     return Bank(np.array(keys), np.array(numbers))
 
 
 def spread(bank, distance=5.0, count=10):
     samples = 0.5 + 0.0608 * np.random.default_rng(0).standard_normal((4000, 1))  # 90 % within .1
-    found = bank.adjust(samples, 0.3, count, np.array([distance]), "accuracy")
+    found = bank.adjust(samples, np.full(count, 0.3), np.array([distance]), "accuracy")
     return np.quantile(found, (0.05, 0.25, 0.5, 0.75, 0.95))
 
 
@@ -50,7 +50,7 @@ def test_only_past_forecasts_that_looked_as_far_count():
 def test_a_small_bank_calibrates_nothing_and_says_so():
     bank = made_up(19, lambda i: 0.3)
     samples = np.full((10, 2), 0.4)
-    assert bank.adjust(samples, 0.3, 10, np.array([2.0, 5.0]), "accuracy") is samples
+    assert bank.adjust(samples, np.full(10, 0.3), np.array([2.0, 5.0]), "accuracy") is samples
     assert bank.says("accuracy") == bank.says("loss") == "uncalibrated"
     assert made_up(20, lambda i: 0.3).says("accuracy") == "calibrated on 20 curves of 3 tasks"
     assert forecast(range(1, 8), np.linspace(0.1, 0.5, 7), 50, [20], bank=bank).calibration == "uncalibrated"
@@ -59,7 +59,7 @@ def test_a_small_bank_calibrates_nothing_and_says_so():
 
 def test_the_joint_order_of_the_samples_is_kept():
     samples = np.random.default_rng(2).random((500, 3))
-    found = shipped().adjust(samples, 0.5, 10, np.array([1.5, 3.0, 5.0]), "accuracy")
+    found = shipped().adjust(samples, np.linspace(0.2, 0.5, 10), np.array([1.5, 3.0, 5.0]), "accuracy")
     for s in range(3):
         assert (np.diff(found[np.argsort(samples[:, s]), s]) >= 0).all()
 
@@ -67,7 +67,7 @@ def test_the_joint_order_of_the_samples_is_kept():
 def test_metrics_of_one_run_agree():
     keys = [("t", str(i), metric, kind) for i in range(40) for metric, kind in (("loss", "loss"), ("a", "accuracy"))]
     lucky = np.random.default_rng(3).standard_normal(40)
-    numbers = [(10, 50, 0.3, 0.4, 0.46, 0.5, 0.54, 0.6, 0.5 + s * lucky[i]) for i in range(40) for s in (-0.1, 0.1)]
+    numbers = [(10, 50, 0.3, 0.01, 0.4, 0.5, 0.6, 0.5 + s * lucky[i]) for i in range(40) for s in (-0.1, 0.1)]
     bank = Bank(np.array(keys), np.array(numbers))
     assert bank.agreement > 0.95  # a lower loss goes with a higher accuracy
     assert made_up(40, lambda i: 0.1).agreement == 0  # one metric a run tells nothing
@@ -82,7 +82,7 @@ def test_own_curves_are_added():
     assert {tuple(k[1:3]) for k in bank.keys} == {("0", "exact_match"), ("1", "exact_match"), ("0", "loss")}
     first = bank.numbers[0]
     assert tuple(first[:3]) == (5, 8, curves[0].values[4]) and first[-1] == curves[0].values[7]
-    assert (np.diff(bank.numbers[:, 3:8], axis=1) >= 0).all()
+    assert (np.diff(bank.numbers[:, 4:7], axis=1) >= 0).all()
     loss = bank.numbers[bank.keys[:, 2] == "loss"][0]
     assert loss[-1] == pytest.approx(np.log(curves[2].values[7] / curves[2].values[0]))
     assert shipped().plus(curves).curves("accuracy") == shipped().curves("accuracy") + 2
@@ -128,7 +128,7 @@ def test_a_bank_is_read_as_it_was_written(tmp_path):
     assert (again.keys == bank.keys).all()
     np.testing.assert_allclose(again.numbers, bank.numbers)
     text = (tmp_path / "b.csv").read_text()
-    for bad, expected in ((text.replace("accuracy", "count", 1), "line 2"), (text.replace("0.46", "x", 1), "numbers"),
+    for bad, expected in ((text.replace("accuracy", "count", 1), "line 2"), (text.replace("0.6", "x", 1), "numbers"),
                           ("a,b\n", "line 1")):
         (tmp_path / "b.csv").write_text(bad)
         with pytest.raises(ValueError, match=expected):

@@ -1,0 +1,37 @@
+"""The scripts that make curves and judge forecasts run, and end with the JSON that they promise."""
+
+import numpy as np
+
+from hrm_lab import forecast_curves
+from hrm_lab.forecast_curves import Curve
+from test_benchmarks import last_line
+
+
+def test_curves_are_made_and_a_second_call_adds_nothing(tmp_path):
+    options = ("--set", "design", "--only", "circles", "--runs", "2", "--out", str(tmp_path / "c.csv"))
+    found, _ = last_line("forecast_curves.py", *options)
+    assert (found["tasks"], found["runs"], found["curves"]) == (1, 2, 6)
+    curves = forecast_curves.read(tmp_path / "c.csv")
+    assert {c.metric for c in curves} == {"loss", "train_loss", "token_accuracy"}
+    assert all(len(c.values) == 50 for c in curves)
+    before = (tmp_path / "c.csv").read_bytes()
+    last_line("forecast_curves.py", *options)
+    assert (tmp_path / "c.csv").read_bytes() == before
+
+
+def test_the_back_test_has_a_line_for_each_kind_and_count(tmp_path):
+    t, rng = np.arange(1, 31), np.random.default_rng(0)
+    curves = []
+    for kind in ("loss", "accuracy"):
+        for i in range(3):
+            left = np.exp(-t * rng.uniform(0.05, 0.3))
+            curves.append(Curve(f"task-{i % 2}", str(i), "m", kind, 100, tuple(left if kind == "loss" else 1 - left)))
+    forecast_curves.write(tmp_path / "c.csv", curves)
+    found, text = last_line("forecast.py", "--curves", str(tmp_path / "c.csv"), "--plot", str(tmp_path / "a.png"))
+    assert [(line["kind"], line["count"]) for line in found["lines"]] == [
+        (kind, k) for kind in ("loss", "accuracy") for k in (5, 10, 20)]
+    for line in found["lines"]:
+        assert line["n"] == 3 and 0 <= line["brier"]["value"] <= 1 and line["ms"] > 0
+        assert set(line["met"]) == {"coverage90", "coverage50", "mae", "brier", "last", "ms"}
+    assert set(found["per_task"]) == {f"{kind}/task-{i}" for kind in ("loss", "accuracy") for i in range(2)}
+    assert "90 %:" in text and b"Description" in (tmp_path / "a.png").read_bytes()
