@@ -27,6 +27,7 @@ from hrm_lab.ablation import identity, start_worker
 from hrm_lab.forecast_bank import shipped
 from hrm_lab.puzzles import dataset
 from hrm_lab.sweep import Sweep, judge, read, train_cell
+from hrm_lab.sweep_results import outcomes
 from hrm_lab.train import fingerprint
 
 STEM = "02_sweep"
@@ -157,14 +158,15 @@ def run_trial(study, trial, sweep: Sweep, own: Path):
 
     found = train_cell(sweep, cell, stop, own / f"checkpoint-{identity(cell)}.safetensors")
     runs.write_json(own / f"cell-{trial.number}.json", {"cell": cell, **found})
-    value = float(np.mean([curve[-1] for curve in found["curves"][sweep.metric]]))
     if found["stopped"]:
         trial.set_user_attr("stopped", found["stopped"]["why"])
         study.tell(trial, state=TrialState.PRUNED)
+        said = f"stopped at epoch {found['stopped']['epoch']}, {found['stopped']['why']}"
     else:
+        value = float(outcomes(found, "valid").mean())
         study.tell(trial, value)
-    print(f"trial {trial.number} {cell}: " + (f"stopped at epoch {found['stopped']['epoch']}, "
-          f"{found['stopped']['why']}" if found["stopped"] else f"{sweep.metric} {value:.3f}"), flush=True)
+        said = f"exact match {100 * value:.1f} %"
+    print(f"trial {trial.number} {cell}: {said}", flush=True)
 
 
 def run(sweep: Sweep, folder: Path | str, workers: int = 1, storage: str | None = None) -> list[dict]:

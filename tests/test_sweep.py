@@ -108,7 +108,7 @@ def test_every_cell_is_tried_once_and_a_second_call_adds_nothing(data, tmp_path)
     assert {c["state"] for c in found} == {"COMPLETE"}
     for c in found:
         assert np.shape(c["curves"]["exact_match"]) == (1, EPOCHS) and c["test"]["n"] == 24
-        assert c["value"] == pytest.approx(c["curves"]["exact_match"][0][-1])
+        assert c["value"] == pytest.approx(c["curves"]["exact_match"][0][-1])  # eval_n is the whole split here
     assert sweep_study.work(sweep, tmp_path) == 0
     assert sweep_study.cells(sweep, tmp_path) == found
     assert sweep_study.cells(replace(sweep, seeds=2), tmp_path) == []  # another sweep is another study
