@@ -57,7 +57,7 @@ def estimate(cell: dict) -> float:
 
 
 def importances(cells: list[dict]) -> dict[str, float]:
-    """Setting -> share of the variance over a full grid that its mean effect explains; what is left is interaction.
+    """Setting -> share of the variance over a full grid that its mean effect explains; and what is left, "interaction".
 
     The main effects of an analysis of variance, exact where every combination occurs once; ValueError otherwise.
     """
@@ -73,7 +73,7 @@ def importances(cells: list[dict]) -> dict[str, float]:
         groups = [values[[cell["cell"][name] == level for cell in cells]] for level in levels[name]]
         between = sum(len(g) * (g.mean() - values.mean()) ** 2 for g in groups)
         found[name] = float(between / total) if total else 0.0
-    return found
+    return found | {"interaction": max(0.0, 1 - sum(found.values())) if total else 0.0}
 
 
 def importances_of_tpe(study) -> dict[str, float]:

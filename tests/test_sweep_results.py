@@ -52,13 +52,13 @@ def test_cells_that_could_be_as_good_are_named():
 
 def test_importances_are_the_main_effects():
     only_lr = sweep_results.importances(grid())
-    assert only_lr == {"lr": pytest.approx(1), "hidden": pytest.approx(0)}
+    assert only_lr == {"lr": pytest.approx(1), "hidden": pytest.approx(0), "interaction": pytest.approx(0)}
     both = sweep_results.importances(grid(lambda lr, h: 0.1 * LR.index(lr) + 0.1 * HIDDEN.index(h)))
     assert sum(both.values()) == pytest.approx(1) and both["lr"] > both["hidden"] > 0
     cross = sweep_results.importances(grid(lambda lr, h: 0.5 + 0.1 * (LR.index(lr) - 1) * (1 if h == 128 else -1)),
                                       "exact_match")
-    assert sum(cross.values()) == pytest.approx(0, abs=1e-12)  # all of it is interaction
-    assert sweep_results.importances(grid(lambda *_: 0.5)) == {"lr": 0, "hidden": 0}
+    assert cross == {"lr": pytest.approx(0), "hidden": pytest.approx(0), "interaction": pytest.approx(1)}
+    assert sweep_results.importances(grid(lambda *_: 0.5)) == {"lr": 0, "hidden": 0, "interaction": 0}
     with pytest.raises(ValueError, match="got 5 cells, expected each combination"):
         sweep_results.importances(grid()[1:])
 
@@ -84,7 +84,7 @@ def test_figures_show_every_cell():
     assert len(said) == 6 and sum("forecast at 10" in t for t in said) == 2
     courses = plots_sweep.courses(cells)
     assert {t.get_text() for t in courses.axes[0].get_legend().get_texts()} == {"best", "finished", "stopped early"}
-    bars = plots_sweep.importance_bars({"lr": 0.6, "hidden": 0.1})
+    bars = plots_sweep.importance_bars({"lr": 0.6, "hidden": 0.1, "interaction": 0.3})
     told = plots_sweep.heat_map_alt(cells)
     assert "6 cells" in told and "2 were stopped early" in told
     for figure in (fig, courses, bars):
