@@ -15,6 +15,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from hrm_lab import alarms, metrics, plan, plots
+from hrm_lab.ablation_results import points
 from hrm_lab.forecast import Forecast, forecast, kind_of
 from hrm_lab.forecast_bank import shipped
 from hrm_lab.forecast_targets import series
@@ -90,6 +91,18 @@ def show_plan(planned: plan.Plan, history: list[dict], recipe, model, n_train: i
                            "alarms on": "; ".join(f"{a.rule} since step {a.since:,}" for a in row["alarms"]) or "none",
                            "the table proposes": "; ".join(p.action for p in row["proposals"]) or "nothing"}
                           for row in looked]).set_index("at epoch"))
+
+
+def show_effects(branches: list[dict], valid) -> dict[str, dict]:
+    """Show what the forks of `plan.follow` did; returns flat scores `plan/<branch>/minus_parent`."""
+    found = plan.effects(branches, valid)
+    if not found:
+        display(Markdown("No alarm that the table has a change for was on at a point of the plan: nothing was forked."))
+        return {}
+    display(pd.DataFrame([{"fork": one["branch"], "of": one["parent"], "at step": one["step"], "alarm": one["rule"],
+                           "change": one["action"], "exact match minus the parent's, in points": points(one["effect"])}
+                          for one in found]).set_index("fork"))
+    return {f"plan/{one['branch']}/minus_parent": one["effect"] for one in found}
 
 
 def show(history: list[dict], steps: int | None = None, names: tuple[str, ...] = ("exact_match", "loss"),
