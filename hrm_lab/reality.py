@@ -125,7 +125,8 @@ def show(history: list[dict], steps: int | None = None, names: tuple[str, ...] =
             continue
         epochs, values, _ = series(rows, metric, "epoch")
         wanted = [target for target in targets if target.metric == metric]
-        figure = forecast_fan(epochs, values, made_ones, wanted, title, "epoch (fiftieths of the run)")
+        figure = forecast_fan(epochs, values, made_ones, wanted, title)
+        figure.axes[0].set_xlabel("epoch (fiftieths of the run)")
         plots.show(figure, fan_alt(epochs, values, made_ones, title))
         display(pd.DataFrame(told).set_index("made at epoch").fillna(""))
         score = scores[f"forecast/{metric}/inside_90"] = inside(history, steps, metric, past)

@@ -55,8 +55,7 @@ def test_importances_are_the_main_effects():
     assert only_lr == {"lr": pytest.approx(1), "hidden": pytest.approx(0), "interaction": pytest.approx(0)}
     both = sweep_results.importances(grid(lambda lr, h: 0.1 * LR.index(lr) + 0.1 * HIDDEN.index(h)))
     assert sum(both.values()) == pytest.approx(1) and both["lr"] > both["hidden"] > 0
-    cross = sweep_results.importances(grid(lambda lr, h: 0.5 + 0.1 * (LR.index(lr) - 1) * (1 if h == 128 else -1)),
-                                      "exact_match")
+    cross = sweep_results.importances(grid(lambda lr, h: 0.5 + 0.1 * (LR.index(lr) - 1) * (1 if h == 128 else -1)))
     assert cross == {"lr": pytest.approx(0), "hidden": pytest.approx(0), "interaction": pytest.approx(1)}
     assert sweep_results.importances(grid(lambda *_: 0.5)) == {"lr": 0, "hidden": 0, "interaction": 0}
     with pytest.raises(ValueError, match="got 5 cells, expected each combination"):
