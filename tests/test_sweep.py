@@ -149,6 +149,18 @@ def test_an_error_leaves_the_cell_for_the_next_worker(data, tmp_path, monkeypatc
     assert len(sweep_study.run(sweep, tmp_path)) == 2
 
 
+def test_the_command_works_on_a_presets_sweep_in_any_database(data, tmp_path, monkeypatch, capsys):
+    settings = {"sweep": {"data": data, "model": MODEL, "train": TRAIN, "space": {"lr": [1e-3]}, "seeds": 1}}
+    monkeypatch.setattr(sweep_study.notebooks, "settings", lambda *_, **__: settings)
+    monkeypatch.setenv("HRM_LAB_STORAGE", f"sqlite:///{tmp_path}/elsewhere.db")
+    command = ["--out", str(tmp_path / "out"), "--done", str(tmp_path / "done.json")]
+    assert sweep_study.main(command) == 0 and sweep_study.main(command) == 0
+    assert json.loads((tmp_path / "done.json").read_text()) == {"finished": 1}
+    assert (tmp_path / "elsewhere.db").exists() and not (tmp_path / "out" / "study.db").exists()
+    settings["sweep"]["sampler"] = "hope"
+    assert sweep_study.main(command) == 2 and "sweep.sampler: got 'hope'" in capsys.readouterr().err
+
+
 WORKER = """
 import sys, time; sys.path.insert(0, {tests!r})
 from test_sweep import *
