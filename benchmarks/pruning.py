@@ -3,7 +3,8 @@
     python benchmarks/pruning.py                                   # replay the recorded curves of data/sweep
     python benchmarks/pruning.py --record DATA NAME --steps 500    # train a grid in full and record it there
 
-A recorded grid has the validation curve of every cell and seed, trained to the end. Replaying visits its cells in many
+A recorded grid has the validation curve of every cell and seed, trained to the end, and what it reached on the whole
+validation split. Replaying visits its cells in many
 random orders and lets a rule stop each one early, as `hrm_lab.sweep` would: the first cell is always finished. A rule
 has *found* the best cell if the finished cell with the best validation is the best of the full grid or within its 95 %
 interval over seeds. Rules: `forecast` (chance of beating the best finished cell below 5 %, seeds averaged), `median`
@@ -22,7 +23,8 @@ from hrm_lab import metrics, runs
 from hrm_lab.alarms import EPOCHS
 from hrm_lab.forecast_bank import shipped
 from hrm_lab.puzzles import dataset
-from hrm_lab.sweep import RUNGS, Sweep, at_the_end, train_cell
+from hrm_lab.sweep import METRIC, RUNGS, Sweep, at_the_end, train_cell
+from hrm_lab.sweep_results import outcomes
 
 FOLDER = Path(__file__).parent.parent / "data" / "sweep"
 GRID = {"lr": [1e-4, 5e-4, 1e-3], "hidden": [128, 256], "batch": [4, 8]}
@@ -31,27 +33,30 @@ MODEL = {"variant": "hrm", "heads": 4, "H_layers": 1, "L_layers": 1, "H_cycles":
 BELOW = 0.05
 
 
-def record(data: str, name: str, steps: int, eval_n: int, seeds: int, metric: str):
+def record(data: str, name: str, steps: int, eval_n: int, seeds: int):
     """Train every cell of the reported grid to the end and write data/sweep/<name>.json; goes on where it was cut."""
     grid = dataset.load(data, "train").meta.grid
     model = MODEL | ({"variant": "trm", "positions": "grid", "L_cycles": 2} if grid else {})
     recipe = {"steps": steps, "batch": 8, "optimizer": "adam-atan2", "warmup": 10, "ema": 0.9, "eval_n": eval_n}
-    sweep, path = Sweep(data, model, recipe, GRID, seeds, metric), FOLDER / f"{name}.json"
-    told = {"metric": metric, "n": eval_n, "model": model, "train": recipe}
+    sweep, path = Sweep(data, model, recipe, GRID, seeds), FOLDER / f"{name}.json"
+    told = {"n": eval_n, "model": model, "train": recipe}
     before = runs.read_json(path) if path.exists() else {}
     same = all(before.get(k) == v for k, v in told.items())
     found, spent = (before["cells"], before["cpu_seconds"]) if same else ([], 0.0)
     for cell in [cell for cell in sweep.cells() if cell not in [one["cell"] for one in found]]:
         done = train_cell(sweep, cell, lambda *_: None, FOLDER / f".{name}.safetensors")
         spent += done["cpu_seconds"]
-        curves = np.round(done["curves"][metric], 5)
-        found.append({"cell": cell, "curves": curves.tolist()})
-        print(f"{cell}: {curves[:, -1].mean():.3f}, {done['cpu_seconds']:.1f} CPU-s", flush=True)
+        reached = outcomes(done, "valid").mean(1).round(5).tolist()
+        found.append({"cell": cell, "reached": reached, "curves": np.round(done["curves"][METRIC], 5).tolist()})
+        print(f"{cell}: {np.mean(reached):.3f}, {done['cpu_seconds']:.1f} CPU-s", flush=True)
         runs.write_atomic(path, json.dumps(told | {"cpu_seconds": round(spent, 1), "cells": found}) + "\n")
 
 
-def replay(curves: np.ndarray, ahead: dict, order: np.ndarray, rule: str) -> tuple[int, int]:
-    """(epochs trained over all seeds, chosen cell). curves (cells, seeds, epochs); ahead: (cell, rung) -> samples."""
+def replay(curves: np.ndarray, reached: np.ndarray, ahead: dict, order: np.ndarray, rule: str) -> tuple[int, int]:
+    """(epochs trained over all seeds, chosen cell).
+
+    curves (cells, seeds, epochs); reached (cells,): what a cell is worth when finished; ahead: (cell, rung) -> samples.
+    """
     seeds, epochs = curves.shape[1:]
     mean, best, spent, seen = curves.mean(1), None, 0, {rung: [] for rung in RUNGS}
     for cell in order:
@@ -59,14 +64,14 @@ def replay(curves: np.ndarray, ahead: dict, order: np.ndarray, rule: str) -> tup
         for rung in RUNGS:
             value, before = mean[cell, rung - 1], seen[rung]
             if best is not None and (
-                    rule == "forecast" and (ahead[cell, rung] > mean[best, -1]).mean() < BELOW
+                    rule == "forecast" and (ahead[cell, rung] > reached[best]).mean() < BELOW
                     or rule == "median" and len(before) >= 2 and value < np.median(before)
                     or rule == "halving" and len(before) >= 2 and (np.array(before) > value).mean() > 1 / 3):
                 ended = rung
                 break
             before.append(value)
         spent += seeds * ended
-        if ended == epochs and (best is None or mean[cell, -1] > mean[best, -1]):
+        if ended == epochs and (best is None or reached[cell] > reached[best]):
             best = cell
     return spent, int(best)
 
@@ -78,7 +83,7 @@ def judge(path: Path, orders: int) -> dict:
     if curves.ndim != 3 or curves.shape[2] != EPOCHS:
         raise ValueError(f"{path}: got curves of shape {curves.shape}, expected (cells, seeds, {EPOCHS})")
     cells, seeds, _ = curves.shape
-    final = curves[:, :, -1]
+    final = np.array([cell["reached"] for cell in told["cells"]])  # (cells, seeds) on the whole validation split
     top = int(final.mean(1).argmax())
     low = metrics.bootstrap(final[top])["low"]
     bank, ahead = shipped(), {}
@@ -89,14 +94,14 @@ def judge(path: Path, orders: int) -> dict:
     rng, rules = np.random.default_rng(0), {}
     drawn = [rng.permutation(cells) for _ in range(orders)]
     for rule in ("forecast", "median", "halving", "all"):
-        spent, chosen = zip(*(replay(curves, ahead, order, rule) for order in drawn), strict=True)
+        spent, chosen = zip(*(replay(curves, final.mean(1), ahead, order, rule) for order in drawn), strict=True)
         share = np.array(spent) / (cells * seeds * EPOCHS)
         found = np.array([final[c].mean() >= low - 1e-9 for c in chosen])
         rules[rule] = {"epochs": float(share.mean()), "epochs_5_95": np.quantile(share, [0.05, 0.95]).tolist(),
                        "best_or_within": metrics.proportion(int(found.sum()), orders),
                        "same_cell": float(np.mean([c == top for c in chosen])),
                        "regret": float(np.mean([final[top].mean() - final[c].mean() for c in chosen]))}
-    return {"grid": path.stem, "metric": told["metric"], "cells": cells, "seeds": seeds, "n": told["n"],
+    return {"grid": path.stem, "cells": cells, "seeds": seeds, "n": told["n"],
             "best": told["cells"][top]["cell"], "best_value": float(final[top].mean()), "best_low": low,
             "cpu_seconds_in_full": told["cpu_seconds"], "rules": rules}
 
@@ -105,13 +110,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--record", nargs=2, metavar=("DATA", "NAME"), help="folder of a dataset, name of the record")
     parser.add_argument("--steps", type=int, default=500, help="at batch 8; half the batch, twice the steps")
-    parser.add_argument("--eval-n", type=int, default=100)
+    parser.add_argument("--eval-n", type=int, default=32)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--metric", default="exact_match")
     parser.add_argument("--orders", type=int, default=200)
     given = parser.parse_args()
     if given.record:
-        record(*given.record, given.steps, given.eval_n, given.seeds, given.metric)
+        record(*given.record, given.steps, given.eval_n, given.seeds)
     files = sorted(FOLDER.glob("*.json"))
     if not files:
         parser.error(f"{FOLDER.name}: no recorded grid, expected one (--record)")

@@ -161,7 +161,7 @@ def alt(state: State) -> str:
             f"{row['step']:,} of {state.steps:,}: loss {row.get('loss', float('nan')):.3g}{score}")
     if end:
         text += f"; forecast for the end {100 * end[1]:.0f} %, 90 % interval {100 * end[0]:.0f} to {100 * end[2]:.0f} %"
-    on = [alarm.rule for alarm in alarms.active(state.alarms)]
+    on = sorted({alarm.rule for alarm in alarms.active(state.alarms)})
     return text + (f". Alarms: {', '.join(on)}." if on else ". No alarm is on.")
 
 

@@ -201,9 +201,10 @@ def follow(plan: Plan, model: HRMConfig, config: TrainConfig, data: Split, valid
     run, name, parent, cause = folder / "main", "main", None, None
     looked = []
     for point in plan.points:
-        train(model, config, data, valid, run, resume=True, device=device, progress=False,
-              stop_after=point_step(point, config.steps))
-        history = runs.read_metrics(run)
+        history, due = runs.read_metrics(run), point_step(point, config.steps)
+        if not history or history[-1]["step"] < due:  # evaluations may be further apart than points
+            train(model, config, data, valid, run, resume=True, device=device, progress=False, stop_after=due)
+            history = runs.read_metrics(run)
         seen = looked_at(replace(plan, points=(point,)), history, config, model, len(data), ceiling)
         proposals = seen[0]["proposals"] if seen else []
         looked.append({"epoch": point, "step": history[-1]["step"], "branch": name,
@@ -211,7 +212,7 @@ def follow(plan: Plan, model: HRMConfig, config: TrainConfig, data: Split, valid
                        "proposals": [asdict(p) for p in proposals]})
         runs.write_json(folder / "plan.json", {"plan": asdict(plan), "looked": looked})
         chosen = next((p for p in proposals if p.train or p.model), None)
-        if plan.mode == "auto" and chosen:
+        if plan.mode == "auto" and chosen and history[-1]["step"] < config.steps:
             branches.append((name, run, parent, cause, model, config))
             to = folder / f"fork-{point:g}"
             fork(run, to, chosen.train, chosen.model)

@@ -10,10 +10,10 @@ from matplotlib.ticker import PercentFormatter
 
 from hrm_lab.alarms import EPOCHS
 from hrm_lab.plots import BLUE, INK, MUTED, RED, WIDTH
-from hrm_lab.sweep_results import best, estimate, named
+from hrm_lab.sweep_results import METRIC, best, estimate, named
 
 
-def heat_map(cells: list[dict], metric: str) -> Figure:
+def heat_map(cells: list[dict]) -> Figure:
     """A panel for each value of the settings after the second; the first setting downwards, the second across."""
     names = list(cells[0]["cell"])
     levels = [sorted({cell["cell"][name] for cell in cells}, key=lambda v: (str(type(v)), v)) for name in names]
@@ -21,7 +21,7 @@ def heat_map(cells: list[dict], metric: str) -> Figure:
     panels = sorted({tuple(cell["cell"][name] for name in rest) for cell in cells}, key=str)
     fig, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 1.3 + 0.62 * len(levels[0])), squeeze=False, sharey=True)
     winner = best(cells)
-    values = [estimate(cell, metric) for cell in cells]
+    values = [estimate(cell) for cell in cells]
     norm = plt.Normalize(min(values), max(values) if max(values) > min(values) else min(values) + 1e-9)
     colours = plt.get_cmap("cividis")
     for ax, panel in zip(axes[0], panels, strict=True):
@@ -45,25 +45,25 @@ def heat_map(cells: list[dict], metric: str) -> Figure:
         ax.set_yticks(range(len(levels[0])), [f"{v:g}" for v in levels[0]])
         ax.grid(False)
     axes[0][0].set_ylabel(down)
-    fig.supxlabel(f"{metric.replace('_', ' ')} on validation, mean of seeds; framed: best; hatched: stopped early, "
+    fig.supxlabel("exact match on validation, mean of seeds; framed: best; hatched: stopped early, "
                   "median of its forecast", x=0.01, ha="left", fontsize=10, color=MUTED)
     return fig
 
 
-def heat_map_alt(cells: list[dict], metric: str) -> str:
-    told = sorted(cells, key=lambda cell: -estimate(cell, metric))
-    return (f"{metric.replace('_', ' ').capitalize()} of {len(cells)} cells of the sweep, best {named(told[0])} with "
-            f"{100 * estimate(told[0], metric):.1f} %, worst {named(told[-1])} with "
-            f"{100 * estimate(told[-1], metric):.1f} %; "
+def heat_map_alt(cells: list[dict]) -> str:
+    told = sorted(cells, key=lambda cell: -estimate(cell))
+    return (f"Exact match of {len(cells)} cells of the sweep, best {named(told[0])} with "
+            f"{100 * estimate(told[0]):.1f} %, worst {named(told[-1])} with "
+            f"{100 * estimate(told[-1]):.1f} %; "
             f"{sum(cell['state'] != 'COMPLETE' for cell in cells)} were stopped early and show their forecast.")
 
 
-def courses(cells: list[dict], metric: str) -> Figure:
+def courses(cells: list[dict]) -> Figure:
     """The mean curve of every cell over epochs: finished ones in blue, those stopped early in grey with a cross."""
     fig, ax = plt.subplots(figsize=(WIDTH, 3.4))
     winner, told = best(cells), set()
     for cell in sorted(cells, key=lambda c: c["state"] == "COMPLETE"):
-        curve = np.mean(cell["curves"][metric], axis=0)
+        curve = np.mean(cell["curves"][METRIC], axis=0)
         x, done = np.arange(1, len(curve) + 1), cell["state"] == "COMPLETE"
         label = "best" if cell is winner else "finished" if done else "stopped early"
         ax.plot(x, curve, color=BLUE if done else MUTED, linewidth=3 if cell is winner else 1.5,
@@ -71,7 +71,7 @@ def courses(cells: list[dict], metric: str) -> Figure:
         if not done:
             ax.plot(x[-1], curve[-1], marker="x", color=RED, markersize=8, markeredgewidth=2)
         told.add(label)
-    ax.set(xlabel="epoch (fiftieths of a run)", ylabel=metric.replace("_", " "), xlim=(0, EPOCHS + 0.5))
+    ax.set(xlabel="epoch (fiftieths of a run)", ylabel="exact match", xlim=(0, EPOCHS + 0.5))
     ax.set_ylim(-0.03, 1.03)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -80,11 +80,10 @@ def courses(cells: list[dict], metric: str) -> Figure:
 
 def importance_bars(shares: dict[str, float]) -> Figure:
     """The share of the variance over the grid that each setting explains, the largest on top."""
-    rest = max(0.0, 1 - sum(shares.values()))
-    order = sorted(shares, key=lambda name: shares[name]) 
-    names, values = ["interactions", *order], [rest, *(shares[name] for name in order)]
+    names = ["interaction", *sorted(shares.keys() - {"interaction"}, key=lambda name: shares[name])]
+    values = [shares[name] for name in names]
     fig, ax = plt.subplots(figsize=(WIDTH * 0.75, 0.9 + 0.4 * len(names)))
-    bars = ax.barh(names, values, color=[MUTED, *[BLUE] * len(order)])
+    bars = ax.barh(names, values, color=[MUTED, *[BLUE] * (len(names) - 1)])
     ax.bar_label(bars, [f"{100 * v:.0f} %" for v in values], padding=3, fontsize=10)
     ax.set(xlim=(0, 1.08), xlabel="share of the variance between cells")
     ax.xaxis.set_major_formatter(PercentFormatter(1.0))

@@ -15,6 +15,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from hrm_lab import alarms, metrics, plan, plots
+from hrm_lab.ablation_results import points
 from hrm_lab.forecast import Forecast, forecast, kind_of
 from hrm_lab.forecast_bank import shipped
 from hrm_lab.forecast_targets import series
@@ -92,6 +93,18 @@ def show_plan(planned: plan.Plan, history: list[dict], recipe, model, n_train: i
                           for row in looked]).set_index("at epoch"))
 
 
+def show_effects(branches: list[dict], valid) -> dict[str, dict]:
+    """Show what the forks of `plan.follow` did; returns flat scores `plan/<branch>/minus_parent`."""
+    found = plan.effects(branches, valid)
+    if not found:
+        display(Markdown("No alarm that the table has a change for was on at a point of the plan: nothing was forked."))
+        return {}
+    display(pd.DataFrame([{"fork": one["branch"], "of": one["parent"], "at step": one["step"], "alarm": one["rule"],
+                           "change": one["action"], "exact match minus the parent's, in points": points(one["effect"])}
+                          for one in found]).set_index("fork"))
+    return {f"plan/{one['branch']}/minus_parent": one["effect"] for one in found}
+
+
 def show(history: list[dict], steps: int | None = None, names: tuple[str, ...] = ("exact_match", "loss"),
          targets=(), made: tuple = MADE) -> dict[str, dict]:
     """Show for each metric all forecasts beside what came, as a figure, a table and a sentence.
@@ -112,7 +125,8 @@ def show(history: list[dict], steps: int | None = None, names: tuple[str, ...] =
             continue
         epochs, values, _ = series(rows, metric, "epoch")
         wanted = [target for target in targets if target.metric == metric]
-        figure = forecast_fan(epochs, values, made_ones, wanted, title, "epoch (fiftieths of the run)")
+        figure = forecast_fan(epochs, values, made_ones, wanted, title)
+        figure.axes[0].set_xlabel("epoch (fiftieths of the run)")
         plots.show(figure, fan_alt(epochs, values, made_ones, title))
         display(pd.DataFrame(told).set_index("made at epoch").fillna(""))
         score = scores[f"forecast/{metric}/inside_90"] = inside(history, steps, metric, past)

@@ -2,7 +2,8 @@
 
 What is unusual:
 - A trial is a *cell* (one setting), not a run: its seeds train in lockstep, so that the curve which is forecast is
-  their mean, and no cell is judged by one lucky seed. Its value is the mean of the last validation, not of the best.
+  their mean, and no cell is judged by one lucky seed. On the way `eval_n` puzzles are enough; a finished cell is judged
+  by exact match on the whole validation split, at its last step, not at its best.
 - Pruning asks what people ask: how likely is it that this cell, at the end, beats the best finished one? Below
   `prune_below` it stops; its forecast stands in its place in the heat map. The test split is looked at by finished
   cells only, and chooses nothing.
@@ -29,6 +30,7 @@ from hrm_lab.model import HRMConfig
 from hrm_lab.puzzles import dataset
 from hrm_lab.train import TrainConfig, Trainer
 
+METRIC = "exact_match"
 SAMPLERS = ("grid", "tpe")
 RUNGS = (5, 10, 15, 20, 25, 30, 40)  # epochs at which a cell may be pruned
 SAVE_AFTER = 60.0  # seconds of training from which a rung writes a checkpoint: quick cells just start again
@@ -45,7 +47,6 @@ class Sweep:
     train: dict  # `steps` are those at its `batch`
     space: dict = field(default_factory=dict)
     seeds: int = 3
-    metric: str = "exact_match"
     sampler: str = "grid"
     trials: int = 0  # tpe: how many cells are tried
     prune_below: float = 0.05  # probability of beating the best finished cell; 0: nothing is pruned
@@ -101,14 +102,14 @@ def read(settings: dict) -> Sweep:
 def train_cell(sweep: Sweep, cell: dict, stop: Callable[[int, np.ndarray], dict | None], checkpoint: Path) -> dict:
     """Train the seeds of one cell in lockstep, all or until `stop(epoch, curves)` gives a reason.
 
-    stop: called after every epoch with the metric so far, (seeds, epochs). Returns curves (seeds, epochs) of metric,
-    loss and token accuracy, CPU-seconds, `stopped` (what `stop` gave, None at the end) and, at the end, outcomes on
-    validation and test, packed eight puzzles a byte.
+    stop: called after every epoch with exact match so far, (seeds, epochs). Returns curves (seeds, epochs) of exact
+    match, loss and token accuracy, CPU-seconds, `stopped` (what `stop` gave, None at the end) and, at the end, outcomes
+    on all of validation and test, packed eight puzzles a byte.
     """
     splits = {name: dataset.load(sweep.data, name) for name in ("train", "valid", "test")}
     trainers = [Trainer(*sweep.configs(cell, seed, splits["train"].meta), splits["train"], torch.device("cpu"))
                 for seed in range(sweep.seeds)]
-    curves = {name: np.zeros((sweep.seeds, 0)) for name in (sweep.metric, "loss", "token_accuracy")}
+    curves = {name: np.zeros((sweep.seeds, 0)) for name in (METRIC, "loss", "token_accuracy")}
     begun, spent, stopped = 0, 0.0, None
     if checkpoint.exists():
         begun, curves, spent = restore(trainers, checkpoint)
@@ -119,13 +120,13 @@ def train_cell(sweep: Sweep, cell: dict, stop: Callable[[int, np.ndarray], dict 
         if not all(np.isfinite(row["loss"]) for row in rows):
             stopped = {"why": "diverged", "epoch": epoch, "chance": 0.0, "quantiles": None}
         else:
-            stopped = stop(epoch, curves[sweep.metric])
+            stopped = stop(epoch, curves[METRIC])
         if stopped:
             break
         if epoch in sweep.rungs and time.monotonic() - saved > SAVE_AFTER:
             store(trainers, checkpoint, epoch, curves, spent + time.process_time() - clock)
             saved = time.monotonic()
-    found = {"curves": {name: curve.tolist() for name, curve in curves.items()}, "stopped": stopped,
+    found = {"curves": {name: known(curve) for name, curve in curves.items()}, "stopped": stopped,
              "cpu_seconds": round(spent + time.process_time() - clock, 3)}
     if not stopped:
         models = [averaged(trainer) for trainer in trainers]
@@ -134,6 +135,11 @@ def train_cell(sweep: Sweep, cell: dict, stop: Callable[[int, np.ndarray], dict 
             found[name] = {"n": len(exact[0]), "exact": [np.packbits(e).tobytes().hex() for e in exact]}
     checkpoint.unlink(missing_ok=True)
     return found
+
+
+def known(curve: np.ndarray) -> list[list[float | None]]:
+    """For JSON: None where a loss has diverged."""
+    return [[value if math.isfinite(value) else None for value in row] for row in curve.tolist()]
 
 
 def advance(trainer: Trainer, valid: dataset.Split) -> dict:

@@ -11,6 +11,8 @@ from hrm_lab import metrics
 from hrm_lab.ablation_results import share
 from hrm_lab.alarms import EPOCHS
 
+METRIC = "exact_match"
+
 
 def outcomes(cell: dict, split: str) -> np.ndarray:
     """(seeds, puzzles) bool of a finished cell."""
@@ -45,17 +47,17 @@ def trained(cells: list[dict]) -> tuple[int, int]:
     return sum(spent), sum(seeds) * EPOCHS
 
 
-def estimate(cell: dict, metric: str) -> float:
+def estimate(cell: dict) -> float:
     """One number for any cell: what it reached, else the median of its last forecast, else where it diverged."""
     if cell["state"] == "COMPLETE":
         return cell["value"]
     if cell["stopped"]["quantiles"] is None:
-        return float(np.nan_to_num(np.mean([curve[-1] for curve in cell["curves"][metric]])))
+        return float(np.nan_to_num(np.mean([curve[-1] for curve in cell["curves"][METRIC]])))
     return cell["stopped"]["quantiles"][2]
 
 
-def importances(cells: list[dict], metric: str) -> dict[str, float]:
-    """Setting -> share of the variance over a full grid that its mean effect explains; what is left is interaction.
+def importances(cells: list[dict]) -> dict[str, float]:
+    """Setting -> share of the variance over a full grid that its mean effect explains; and what is left, "interaction".
 
     The main effects of an analysis of variance, exact where every combination occurs once; ValueError otherwise.
     """
@@ -64,14 +66,14 @@ def importances(cells: list[dict], metric: str) -> dict[str, float]:
     keys = {tuple(cell["cell"][name] for name in names) for cell in cells}
     if not len(keys) == len(cells) == np.prod([len(v) for v in levels.values()]):
         raise ValueError(f"importances: got {len(cells)} cells, expected each combination of the grid once")
-    values = np.array([estimate(cell, metric) for cell in cells])
+    values = np.array([estimate(cell) for cell in cells])
     total = ((values - values.mean()) ** 2).sum()
     found = {}
     for name in names:
         groups = [values[[cell["cell"][name] == level for cell in cells]] for level in levels[name]]
         between = sum(len(g) * (g.mean() - values.mean()) ** 2 for g in groups)
         found[name] = float(between / total) if total else 0.0
-    return found
+    return found | {"interaction": max(0.0, 1 - sum(found.values())) if total else 0.0}
 
 
 def importances_of_tpe(study) -> dict[str, float]:
@@ -86,10 +88,10 @@ def named(cell: dict) -> str:
                      for name, value in cell["cell"].items())
 
 
-def table(cells: list[dict], metric: str) -> list[dict]:
+def table(cells: list[dict]) -> list[dict]:
     """A row a cell, the best first: its settings, what it reached or would have, how it ended, what it took."""
     rows = []
-    for cell in sorted(cells, key=lambda c: -estimate(c, metric)):
+    for cell in sorted(cells, key=lambda c: -estimate(c)):
         if cell["state"] == "COMPLETE":
             s = share(outcomes(cell, "valid"))
             reached = f"{100 * s['value']:.1f} % ({100 * s['low']:.1f} to {100 * s['high']:.1f})"
@@ -99,7 +101,7 @@ def table(cells: list[dict], metric: str) -> list[dict]:
             told = {"exact match, validation": "–" if q is None else
                     f"forecast {100 * q[2]:.0f} % ({100 * q[0]:.0f} to {100 * q[4]:.0f}, 90 %)",
                     "ended": f"epoch {why['epoch']}: {why['why']}"}
-        seeds = cell["curves"][metric]
+        seeds = cell["curves"][METRIC]
         rows.append({**cell["cell"], **told, "seeds": ", ".join(f"{100 * curve[-1]:.0f}" for curve in seeds) + " %",
                      "CPU-s": f"{cell['cpu_seconds']:.1f}"})
     return rows
@@ -116,7 +118,7 @@ def scores(cells: list[dict]) -> dict[str, dict]:
             "sweep_cpu_seconds": metrics.plain(sum(cell["cpu_seconds"] for cell in cells), len(cells), "CPU-s")}
 
 
-def findings(cells: list[dict], metric: str) -> list[str]:
+def findings(cells: list[dict]) -> list[str]:
     """What the sweep shows, as markdown sentences computed from its numbers."""
     first, found, (spent, whole) = best(cells), scores(cells), trained(cells)
     same = ties(cells)
@@ -127,7 +129,7 @@ def findings(cells: list[dict], metric: str) -> list[str]:
                "Every other finished cell is worse by more than luck over seeds and puzzles explains.")
     out.append(f"{len(cells) - len(finished(cells))} of {len(cells)} cells were stopped early: {spent:,} of {whole:,} "
                f"epochs were trained ({100 * spent / whole:.0f} %).")
-    seeds = len(first["curves"][metric])
+    seeds = len(first["curves"][METRIC])
     if seeds < 3:
         out.append(f"**{seeds} seed{'s' * (seeds > 1)} a cell:** too few to tell a setting from luck.")
     return out

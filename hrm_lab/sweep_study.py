@@ -13,6 +13,7 @@ Source: Akiba et al. 2019 (arXiv 1907.10902). Optuna's own retry of stale trials
 
 import argparse
 import fcntl
+import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -27,6 +28,7 @@ from hrm_lab.ablation import identity, start_worker
 from hrm_lab.forecast_bank import shipped
 from hrm_lab.puzzles import dataset
 from hrm_lab.sweep import Sweep, judge, read, train_cell
+from hrm_lab.sweep_results import outcomes
 from hrm_lab.train import fingerprint
 
 STEM = "02_sweep"
@@ -40,16 +42,21 @@ def key(sweep: Sweep) -> str:
 
 
 def open_study(sweep: Sweep, folder: Path, storage: str | None = None):
-    """The Optuna study of this very sweep, made if it is not there; by default in `folder`/study.db."""
+    """The Optuna study of this very sweep, made if it is not there.
+
+    It lies in the database that `storage` names, or HRM_LAB_STORAGE (so that no password reaches a notebook or a
+    report), else in `folder`/study.db.
+    """
     import optuna  # a second of imports, for those who sweep only
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     Path(folder).mkdir(parents=True, exist_ok=True)
     sampler = (optuna.samplers.RandomSampler(seed=0) if sweep.sampler == "grid" else  # a grid's cells are all queued
                optuna.samplers.TPESampler(seed=0, constant_liar=True))
+    storage = storage or os.environ.get("HRM_LAB_STORAGE") or f"sqlite:///{folder}/study.db"
     with locked(Path(folder) / "study.lock"):
-        return optuna.create_study(study_name=f"sweep-{key(sweep)}", storage=storage or f"sqlite:///{folder}/study.db",
-                                   direction="maximize", load_if_exists=True, sampler=sampler)
+        return optuna.create_study(study_name=f"sweep-{key(sweep)}", storage=storage, direction="maximize",
+                                   load_if_exists=True, sampler=sampler)
 
 
 @contextmanager
@@ -157,14 +164,15 @@ def run_trial(study, trial, sweep: Sweep, own: Path):
 
     found = train_cell(sweep, cell, stop, own / f"checkpoint-{identity(cell)}.safetensors")
     runs.write_json(own / f"cell-{trial.number}.json", {"cell": cell, **found})
-    value = float(np.mean([curve[-1] for curve in found["curves"][sweep.metric]]))
     if found["stopped"]:
         trial.set_user_attr("stopped", found["stopped"]["why"])
         study.tell(trial, state=TrialState.PRUNED)
+        said = f"stopped at epoch {found['stopped']['epoch']}, {found['stopped']['why']}"
     else:
+        value = float(outcomes(found, "valid").mean())
         study.tell(trial, value)
-    print(f"trial {trial.number} {cell}: " + (f"stopped at epoch {found['stopped']['epoch']}, "
-          f"{found['stopped']['why']}" if found["stopped"] else f"{sweep.metric} {value:.3f}"), flush=True)
+        said = f"exact match {100 * value:.1f} %"
+    print(f"trial {trial.number} {cell}: {said}", flush=True)
 
 
 def run(sweep: Sweep, folder: Path | str, workers: int = 1, storage: str | None = None) -> list[dict]:
@@ -191,7 +199,7 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog="python -m hrm_lab.sweep_study", description="Work on a preset's sweep.")
     parser.add_argument("--preset", default="laptop")
     parser.add_argument("--out", default=f"runs/notebooks/{STEM}/sweep", help="folder that all workers see")
-    parser.add_argument("--storage", help="database URL (default: SQLite in that folder)")
+    parser.add_argument("--storage", help="database URL (default: HRM_LAB_STORAGE, else SQLite in that folder)")
     parser.add_argument("--workers", type=int, default=1, help="processes here, one thread each")
     parser.add_argument("--done", help="write a JSON file with the number of trained cells when nothing is left")
     parser.add_argument("--with-parent", action="store_true", help="stop when the starting process is gone")

@@ -56,7 +56,7 @@ def test_an_alarm_ends_with_its_fault():
 def test_overfitting_is_seen():
     rows = history(loss=lambda e: abs(e - 20) / 20 + 0.5, train_loss=falling)
     over = [a for a in check(rows, STEPS) if a.rule == "overfit"]
-    assert len(over) == 1 and 230 <= over[0].since <= 260 and over[0].until is None
+    assert len(over) == 1 and 280 <= over[0].since <= 290 and over[0].until is None
     assert "overfit" not in rules(check(history(loss=falling, train_loss=falling), STEPS))
 
 

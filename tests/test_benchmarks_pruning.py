@@ -17,9 +17,10 @@ import pruning  # noqa: E402
 def grid(tmp_path):
     """Four cells whose curves rise to .9, .6, .3 and .1, three seeds a point apart."""
     t = np.arange(1, EPOCHS + 1)
-    cells = [{"cell": {"lr": top}, "curves": [(np.clip(top + s, 0, 1) * (1 - np.exp(-t / 6))).round(5).tolist()
-                                              for s in (-0.01, 0, 0.01)]} for top in (0.9, 0.6, 0.3, 0.1)]
-    told = {"metric": "exact_match", "n": 100, "cpu_seconds": 1.0, "cells": cells}
+    cells = [{"cell": {"lr": top}, "reached": [top - 0.01, top, top + 0.01],
+              "curves": [((top + s) * (1 - np.exp(-t / 6))).round(5).tolist() for s in (-0.01, 0, 0.01)]}
+             for top in (0.9, 0.6, 0.3, 0.1)]
+    told = {"n": 100, "cpu_seconds": 1.0, "cells": cells}
     (tmp_path / "toy.json").write_text(json.dumps(told))
     return tmp_path / "toy.json"
 
@@ -36,11 +37,12 @@ def test_pruning_spends_less_and_finds_the_best(grid):
 
 def test_the_first_cell_is_always_finished(grid):
     curves = np.array([cell["curves"] for cell in json.loads(grid.read_text())["cells"]])
+    reached = np.array([0.9, 0.6, 0.3, 0.1])
     hopeless = {(cell, rung): np.zeros(10) for cell in range(4) for rung in pruning.RUNGS}
-    spent, chosen = pruning.replay(curves, hopeless, np.array([3, 0, 1, 2]), "forecast")
+    spent, chosen = pruning.replay(curves, reached, hopeless, np.array([3, 0, 1, 2]), "forecast")
     assert chosen == 3 and spent == 3 * (EPOCHS + 3 * pruning.RUNGS[0])
     hopeful = {place: np.ones(10) for place in hopeless}
-    assert pruning.replay(curves, hopeful, np.array([3, 0, 1, 2]), "forecast") == (3 * 4 * EPOCHS, 0)
+    assert pruning.replay(curves, reached, hopeful, np.array([3, 0, 1, 2]), "forecast") == (3 * 4 * EPOCHS, 0)
 
 
 def test_a_cut_record_is_refused(grid):

@@ -122,3 +122,12 @@ def test_acting_forks_and_measures_the_effect(tmp_path, toy, monkeypatch):
     assert [(m["branch"], m["rule"]) for m in measured] == [("fork-15", "gap"), ("fork-35", "gap")]
     assert [m["effect"]["n"] for m in measured] == [64, 64]
     assert all(m["effect"]["low"] <= m["effect"]["value"] <= m["effect"]["high"] for m in measured)
+
+
+def test_points_between_two_evaluations_train_nothing_twice(tmp_path, toy, monkeypatch):
+    stuck(monkeypatch)
+    config = replace(CONFIG, eval_every=10)
+    found = follow(Plan(points=(15, 25, 35), mode="auto"), tiny(), config, toy, toy_split(seed=1), tmp_path)
+    assert [(b["name"], b["forked_at"]) for b in found] == [("main", None), ("fork-15", 10), ("fork-25", 10)]
+    for branch in found:  # at epoch 35 the run is over: there is nothing left to fork
+        assert [row["step"] for row in runs.read_metrics(branch["run"])] == [10, 20]

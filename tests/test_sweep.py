@@ -108,7 +108,7 @@ def test_every_cell_is_tried_once_and_a_second_call_adds_nothing(data, tmp_path)
     assert {c["state"] for c in found} == {"COMPLETE"}
     for c in found:
         assert np.shape(c["curves"]["exact_match"]) == (1, EPOCHS) and c["test"]["n"] == 24
-        assert c["value"] == pytest.approx(c["curves"]["exact_match"][0][-1])
+        assert c["value"] == pytest.approx(c["curves"]["exact_match"][0][-1])  # eval_n is the whole split here
     assert sweep_study.work(sweep, tmp_path) == 0
     assert sweep_study.cells(sweep, tmp_path) == found
     assert sweep_study.cells(replace(sweep, seeds=2), tmp_path) == []  # another sweep is another study
@@ -147,6 +147,18 @@ def test_an_error_leaves_the_cell_for_the_next_worker(data, tmp_path, monkeypatc
         patch.setattr(sweep_study, "train_cell", broken)
         sweep_study.work(sweep, tmp_path)
     assert len(sweep_study.run(sweep, tmp_path)) == 2
+
+
+def test_the_command_works_on_a_presets_sweep_in_any_database(data, tmp_path, monkeypatch, capsys):
+    settings = {"sweep": {"data": data, "model": MODEL, "train": TRAIN, "space": {"lr": [1e-3]}, "seeds": 1}}
+    monkeypatch.setattr(sweep_study.notebooks, "settings", lambda *_, **__: settings)
+    monkeypatch.setenv("HRM_LAB_STORAGE", f"sqlite:///{tmp_path}/elsewhere.db")
+    command = ["--out", str(tmp_path / "out"), "--done", str(tmp_path / "done.json")]
+    assert sweep_study.main(command) == 0 and sweep_study.main(command) == 0
+    assert json.loads((tmp_path / "done.json").read_text()) == {"finished": 1}
+    assert (tmp_path / "elsewhere.db").exists() and not (tmp_path / "out" / "study.db").exists()
+    settings["sweep"]["sampler"] = "hope"
+    assert sweep_study.main(command) == 2 and "sweep.sampler: got 'hope'" in capsys.readouterr().err
 
 
 WORKER = """

@@ -45,26 +45,25 @@ def test_the_best_is_chosen_on_validation_and_given_on_test():
 def test_cells_that_could_be_as_good_are_named():
     cells = [cell(1e-3, 128, 0.90), cell(1e-3, 256, 0.89), cell(5e-4, 128, 0.5)]
     assert sweep_results.ties(cells) == [cells[1]]
-    told = " ".join(sweep_results.findings(cells, "exact_match"))
+    told = " ".join(sweep_results.findings(cells))
     assert "lr 0.001, hidden 256" in told and "hidden 128, chosen on validation" in told
     assert "too few" not in told
 
 
 def test_importances_are_the_main_effects():
-    only_lr = sweep_results.importances(grid(), "exact_match")
-    assert only_lr == {"lr": pytest.approx(1), "hidden": pytest.approx(0)}
-    both = sweep_results.importances(grid(lambda lr, h: 0.1 * LR.index(lr) + 0.1 * HIDDEN.index(h)), "exact_match")
+    only_lr = sweep_results.importances(grid())
+    assert only_lr == {"lr": pytest.approx(1), "hidden": pytest.approx(0), "interaction": pytest.approx(0)}
+    both = sweep_results.importances(grid(lambda lr, h: 0.1 * LR.index(lr) + 0.1 * HIDDEN.index(h)))
     assert sum(both.values()) == pytest.approx(1) and both["lr"] > both["hidden"] > 0
-    cross = sweep_results.importances(grid(lambda lr, h: 0.5 + 0.1 * (LR.index(lr) - 1) * (1 if h == 128 else -1)),
-                                      "exact_match")
-    assert sum(cross.values()) == pytest.approx(0, abs=1e-12)  # all of it is interaction
-    assert sweep_results.importances(grid(lambda *_: 0.5), "exact_match") == {"lr": 0, "hidden": 0}
+    cross = sweep_results.importances(grid(lambda lr, h: 0.5 + 0.1 * (LR.index(lr) - 1) * (1 if h == 128 else -1)))
+    assert cross == {"lr": pytest.approx(0), "hidden": pytest.approx(0), "interaction": pytest.approx(1)}
+    assert sweep_results.importances(grid(lambda *_: 0.5)) == {"lr": 0, "hidden": 0, "interaction": 0}
     with pytest.raises(ValueError, match="got 5 cells, expected each combination"):
-        sweep_results.importances(grid()[1:], "exact_match")
+        sweep_results.importances(grid()[1:])
 
 
 def test_the_table_marks_what_is_only_a_forecast():
-    rows = sweep_results.table(grid(), "exact_match")
+    rows = sweep_results.table(grid())
     assert [row["lr"] for row in rows] == [1e-3, 1e-3, 5e-4, 5e-4, 1e-4, 1e-4]
     assert rows[-1]["exact match, validation"].startswith("forecast 20 %") and "epoch 10" in rows[-1]["ended"]
     assert "forecast" not in rows[0]["exact match, validation"]
@@ -73,19 +72,19 @@ def test_the_table_marks_what_is_only_a_forecast():
 def test_a_diverged_cell_has_no_forecast():
     bad = cell(1e-3, 128, 0.3, pruned=10)
     bad["stopped"] |= {"why": "diverged", "quantiles": None}
-    assert sweep_results.table([bad, cell(1e-3, 256, 0.9)], "exact_match")[1]["exact match, validation"] == "–"
-    assert sweep_results.estimate(bad, "exact_match") == pytest.approx(0.06)
+    assert sweep_results.table([bad, cell(1e-3, 256, 0.9)])[1]["exact match, validation"] == "–"
+    assert sweep_results.estimate(bad) == pytest.approx(0.06)
 
 
 def test_figures_show_every_cell():
     cells = grid()
-    fig = plots_sweep.heat_map(cells, "exact_match")
+    fig = plots_sweep.heat_map(cells)
     said = [t.get_text() for ax in fig.axes for t in ax.texts]
     assert len(said) == 6 and sum("forecast at 10" in t for t in said) == 2
-    courses = plots_sweep.courses(cells, "exact_match")
+    courses = plots_sweep.courses(cells)
     assert {t.get_text() for t in courses.axes[0].get_legend().get_texts()} == {"best", "finished", "stopped early"}
-    bars = plots_sweep.importance_bars({"lr": 0.6, "hidden": 0.1})
-    told = plots_sweep.heat_map_alt(cells, "exact_match")
+    bars = plots_sweep.importance_bars({"lr": 0.6, "hidden": 0.1, "interaction": 0.3})
+    told = plots_sweep.heat_map_alt(cells)
     assert "6 cells" in told and "2 were stopped early" in told
     for figure in (fig, courses, bars):
         assert plots.png(figure, told)
@@ -94,6 +93,6 @@ def test_figures_show_every_cell():
 
 def test_three_settings_make_panels():
     cells = [c | {"cell": c["cell"] | {"batch": batch}} for batch in (4, 8) for c in grid()]
-    fig = plots_sweep.heat_map(cells, "exact_match")
+    fig = plots_sweep.heat_map(cells)
     assert [ax.get_title() or ax.get_title("left") for ax in fig.axes] == ["batch 4", "batch 8"]
     plt.close(fig)
