@@ -1,6 +1,6 @@
 """kill -9 at random moments: training, a notebook's kernel, and the whole pipeline, each started again to its end.
 
-    python benchmarks/kills.py [--component training kernel pipeline] [--n 20] [--seed 0]
+    python benchmarks/kills.py [--component training kernel pipeline] [--n 20] [--seed 0] [--state kills.json]
 
 A component first runs undisturbed, which gives its length and its artefacts. Then, n times, it is started in a fresh
 folder, killed at a moment drawn evenly from that length, started again as a user would, and its artefacts are compared
@@ -8,12 +8,14 @@ with the undisturbed ones: the same bits of weights, the same data sets, the sam
 the same scores. Only clocks may differ. What is killed:
 
 - training: the process that trains (tiny model, checkpoints every few steps), in the middle of whatever it does.
-- kernel: the notebook's kernel. The runner must notice, say so in run.json and leave no metrics.json.
-- pipeline: Snakemake, over the real notebooks 01 and 02 (copy/increment) of preset smoke. Then `snakemake --unlock` and
+- kernel: the kernel of a small notebook that builds a data set. The runner must notice, say so in run.json and leave no
+  metrics.json.
+- pipeline: Snakemake with the repo's Snakefile over the real notebook 01 of preset smoke. Then `snakemake --unlock` and
   the same command again.
 
 A kill that falls behind the end is drawn anew. Training is forked from this process, so that PyTorch is imported once.
-The last line is one JSON object.
+With --state the results so far are kept there, and the same command goes on after having been stopped itself. The last
+line is one JSON object.
 """
 
 import argparse
@@ -29,18 +31,22 @@ from pathlib import Path
 
 import nbformat
 
+from hrm_lab.files import write_json
 from hrm_lab.inspect_notebook import ROOT
 from hrm_lab.metrics import format_score, proportion
 
 CLOCKS = {"seconds", "cpu_seconds", "train_seconds", "train_cpu_seconds", "setup_seconds"}
-TASK = "copy-increment"
 NOTEBOOK = """import os
 os.chdir(workdir)
-from kills import fit
-from hrm_lab.metrics import proportion
-row = fit(out + "/train")
+from hrm_lab.metrics import plain
 from hrm_lab.notebooks import finish
-finish(out, {"exact_match": proportion(round(row["exact_match"] * row["n"]), row["n"])}, ["exact_match"])"""
+from hrm_lab.puzzles import dataset
+from hrm_lab.puzzles.generators import build
+for side in (4, 6):
+    task = f"sudoku-{side}x{side}"
+    train, _ = build(task, f"data/{task}", seed=0, n_train=40, n_test=10)
+    dataset.save(f"data/{task}", "again", train)
+finish(out, {"puzzles": plain(len(train), len(train))}, ["puzzles"])"""
 
 
 def fit(run: Path | str) -> dict:
@@ -135,7 +141,7 @@ def training(folder: Path) -> int:
 
 
 def kernel(folder: Path) -> int:
-    """Process id of the runner of a notebook that trains; the kernel is its child."""
+    """Process id of the runner of a notebook that builds data sets; the kernel is its child."""
     parameters = nbformat.v4.new_code_cell('preset = "smoke"\nworkdir = "."\nout = "run"',
                                            metadata={"tags": ["parameters"]})
     cells = [nbformat.v4.new_markdown_cell("# Killed"), parameters, nbformat.v4.new_code_cell(NOTEBOOK)]
@@ -147,8 +153,8 @@ def kernel(folder: Path) -> int:
 
 
 def pipeline(folder: Path, *options: str) -> int:
-    """Process id of Snakemake in `folder`, over two real notebooks of preset smoke."""
-    target = f"runs/notebooks/02_puzzle_training-{TASK}/metrics.json"
+    """Process id of Snakemake in `folder`, over the real notebook 01 at preset smoke."""
+    target = "runs/notebooks/01_data_preparation/metrics.json"
     return spawn([sys.executable, "-m", "snakemake", "--cores", "1", "--snakefile", str(ROOT / "Snakefile"),
                   "--directory", str(folder), "--config", "preset=smoke", *(options or ["--", target])], folder)
 
@@ -200,28 +206,34 @@ def trial(name: str, folder: Path, moment: float) -> tuple[bool, str]:
     return True, complete(name, folder)
 
 
-def measure(name: str, n: int, rng: random.Random, folder: Path) -> dict:
-    """n kills of one component, in folders below `folder`."""
+def measure(name: str, n: int, seed: int, folder: Path, found: dict, keep) -> dict:
+    """n kills of one component, in folders below `folder`, going on from `found`; `keep()` after each of them."""
     folder.mkdir()
-    for run in ("first", "whole") if name == "training" else ("whole",):  # the first pays for PyTorch's import
-        began = time.monotonic()
-        if wrong := complete(name, folder / run):
-            raise RuntimeError(f"{name}: the undisturbed run failed: {wrong}")
-    length, whole, rows, late = time.monotonic() - began, artefacts(folder / "whole"), [], 0
-    while len(rows) < n:
-        moment, own = rng.uniform(0, length), folder / f"{len(rows)}-{late}"
-        hit, wrong = trial(name, own, moment)
+    if "whole" not in found:
+        for run in ("first", "whole") if name == "training" else ("whole",):  # the first pays for PyTorch's import
+            began = time.monotonic()
+            if wrong := complete(name, folder / run):
+                raise RuntimeError(f"{name}: the undisturbed run failed: {wrong}")
+        found |= {"seconds": time.monotonic() - began, "whole": artefacts(folder / "whole"), "late": 0, "kills": []}
+    elif name == "training":
+        complete(name, folder / "first")
+    while len(found["kills"]) < n:
+        number = f"{len(found['kills'])}-{found['late']}"
+        moment = random.Random(f"{seed} {name} {number}").uniform(0, found["seconds"])
+        hit, wrong = trial(name, folder / number, moment)
         if not hit:
-            late += 1
+            found["late"] += 1
             continue
         if not wrong:
-            seen = artefacts(own)
+            seen, whole = artefacts(folder / number), found["whole"]
             wrong = ", ".join(sorted(k for k in {*whole, *seen} if whole.get(k) != seen.get(k)))
-        rows.append({"second": round(moment, 3), "wrong": wrong})
-        print(f"{name}: kill {len(rows)} after {moment:.2f} of {length:.2f} s: {wrong or 'the same artefacts'}",
-              flush=True)
-    return {"same": proportion(sum(not row["wrong"] for row in rows), n), "artefacts": len(whole),
-            "seconds_undisturbed": round(length, 2), "late": late, "kills": rows}
+        found["kills"].append({"second": round(moment, 3), "wrong": wrong})
+        keep()
+        print(f"{name}: kill {len(found['kills'])} after {moment:.2f} of {found['seconds']:.2f} s: "
+              f"{wrong or 'the same artefacts'}", flush=True)
+    return {"same": proportion(sum(not kill["wrong"] for kill in found["kills"][:n]), n),
+            "artefacts": len(found["whole"]), "seconds_undisturbed": round(found["seconds"], 2),
+            "late": found["late"], "kills": found["kills"][:n]}
 
 
 def main():
@@ -229,9 +241,16 @@ def main():
     parser.add_argument("--component", nargs="+", choices=COMPONENTS, default=list(COMPONENTS))
     parser.add_argument("--n", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--state", type=Path, help="keep what was found here, and go on from it")
     given = parser.parse_args()
+    state = json.loads(given.state.read_text()) if given.state and given.state.exists() else {}
+
+    def keep():
+        if given.state:
+            write_json(given.state, state)
+
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
-        found = {name: measure(name, given.n, random.Random(f"{given.seed} {name}"), Path(folder) / name)
+        found = {name: measure(name, given.n, given.seed, Path(folder) / name, state.setdefault(name, {}), keep)
                  for name in given.component}
     for name, one in found.items():
         print(f"{name}: {format_score(one['same'])} end in the same {one['artefacts']} artefacts")
