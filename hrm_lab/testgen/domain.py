@@ -23,6 +23,8 @@ TRIES = 400
 
 @dataclass(frozen=True, eq=False)
 class Domain:
+    """A name, the licence of its texts, and its families by name."""
+
     name: str
     licence: str
     families: dict[str, Family]
