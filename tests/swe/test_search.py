@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hrm_lab.swe.edits import apply, candidates
+from hrm_lab.swe.nodes import evenly
 from hrm_lab.swe.orders import KindBalanced, Uniform
 from hrm_lab.swe.sandbox import Server
 from hrm_lab.swe.search import Judge, search, search_score, summary
@@ -94,6 +95,15 @@ def test_the_next_execution_is_where_it_is_most_likely_to_end_the_search():
     assert found.trace[0].outcome == "mended" and steps == [1]  # the second edit's share x its worth is the largest
     found = search(TWO, TWO_TESTS, Gold(once), budget=60)
     assert all(step.parent == -1 for step in found.trace)  # all of the mended program's edits are alike: it waits
+
+
+def test_who_is_next_can_be_set():
+    once, twice = TWO.replace("a - 1", "a + 1"), TWO.replace("a - 1", "a + 1").replace("b + 2", "b - 2")
+    given = search(TWO, TWO_TESTS, Gold(once, twice), budget=20, turn=lambda nodes: nodes[0])
+    assert not given.resolved and all(step.parent == -1 for step in given.trace)
+    alike = search(TWO, TWO_TESTS, Gold(once), budget=40, turn=evenly, probe=False)
+    of_given = sum(step.parent == -1 for step in alike.trace)
+    assert 2 * of_given <= len(alike.trace) + 2  # half are for mended programs, though no edit there is worth it
 
 
 def test_more_executions_look_for_a_more_probable_patch(server):
