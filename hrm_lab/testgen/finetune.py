@@ -25,14 +25,14 @@ from hrm_lab.testgen.batches import Batch, Pair, collate, epoch_order
 from hrm_lab.testgen.seq2seq import Seq2Seq, Seq2SeqConfig
 from hrm_lab.testgen.tokenizer import HIDDEN, SPECIAL
 
-
 FIRST = 4  # tokens of a target: tag, title, name
 
 
 @dataclass(frozen=True)
 class Training:
-    """One run. `hide`: share of source tokens hidden, placeholders (ids from `visible_from` on) never; `hide_said`: share
-    of the target's own earlier tokens hidden; `grow`: epochs in which only the first tokens of a target are trained on.
+    """One run. `hide`: share of source tokens hidden, placeholders (ids from `visible_from` on) never.
+
+    hide_said: share of the target's own earlier tokens hidden; grow: epochs that train on a target's first tokens only.
     """
 
     epochs: int = 12
