@@ -23,6 +23,8 @@ TRIES = 400
 
 @dataclass(frozen=True, eq=False)
 class Domain:
+    """A name, the licence of its texts, and its families by name."""
+
     name: str
     licence: str
     families: dict[str, Family]
@@ -82,7 +84,7 @@ def _draw_slots(family: Family, axis: str, rng: Random) -> dict[str, Value]:
         else:
             wanted = axis == ("names" if kind == "name" else "values")
             for _ in range(TRIES):
-                value = _one(kind, arguments, found, rng)
+                value = _one(kind, arguments, found, rng, f"{family.name}: slot {name!r}")
                 if (held_out_name(value) if kind == "name" else side(family, name, value)) == wanted:
                     break
             else:
@@ -96,15 +98,19 @@ def held_out_name(name: str) -> bool:
     return crc32(name.lower().encode()) % 4 == 0
 
 
-def _one(kind: str, arguments, found: dict[str, Value], rng: Random) -> Value:
+def _one(kind: str, arguments, found: dict[str, Value], rng: Random, where: str) -> Value:
     if kind == "name":
         return made_up(rng)
     if kind == "number":
         low, high, step = (evaluate(str(part), found) for part in arguments)
+        if step <= 0 or high < low:
+            raise DomainError(f"{where} goes from {show(low)} to {show(high)} by {show(step)}; expected from <= to")
         return low + rng.randint(0, int((high - low) / step)) * step
     if kind == "date":
         low, high = (expressions.read("date", part) if re.match(r"\d{4}-", part) else evaluate(part, found)
-                     for part in arguments)
+                     for part in map(str, arguments))
+        if high < low:
+            raise DomainError(f"{where} goes from {low} to {high}; expected from <= to")
         return low + expressions.timedelta(rng.randint(0, (high - low).days))
     if kind == "sample":
         size = rng.randint(*arguments["size"])

@@ -173,6 +173,8 @@ def test_the_check_says_what_to_mend(folder, capsys):
         assert part in said, part
     change(folder, slots={"partner": "name", "tries": {"number": ["nobody", 2, 1]}})
     assert check.main([str(folder)]) == 1 and "axis train: 'nobody'" in capsys.readouterr().err
+    change(folder, slots={"partner": "name", "tries": {"number": [9, 2, 1]}})
+    assert check.main([str(folder)]) == 1 and "slot 'tries' goes from 9 to 2 by 1" in capsys.readouterr().err
     change(folder, inputs=3)
     assert check.main([str(folder)]) == 1 and "field 'inputs': 3" in capsys.readouterr().err
 
