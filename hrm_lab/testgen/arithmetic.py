@@ -50,7 +50,7 @@ def compare(codec: Codec, domain: Domain, shape: dict, arms: dict[str, dict], pl
         model, clock = study.tuned_from(start, **changes), runs.Clock()
         shown = replace(plan, visible_from=codec.first_placeholder)
         finetune.fit(model, shown, pairs[50:], pairs[:50], Path(run) / name)
-        texts = model.generate(*padded([codec.source(e.found) for e in held]), writer.LONGEST)
+        texts = model.generate(*padded([codec.source(e.found) for e in held]), writer.LIMIT)
         written = [writer.restored(decode(codec.tokenizer, ids), e.found) for ids, e in zip(texts, held, strict=True)]
         right = np.array([v.correct for v in scores.verdicts([e.record for e in held], written, domain)])
         first = right if first is None else first

@@ -27,6 +27,7 @@ NAMES = [f"{kind}{n}" for kind, most in KINDS.items() for n in range(1, most + 1
 PLACEHOLDERS = [f" {{{name}}}" for name in NAMES] + [f"{{{name}}}" for name in NAMES] + NAMES
 HOLE = re.compile(r"\{[^{}\n]+\}")
 LONGEST = 400  # tokens of a source or a target that is trained on
+LIMIT = 160  # tokens that are written, twice what a test of the domain takes
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def restored(draft: str, found: Abstract) -> Written:
     return Written(draft, slots.layout("\n".join(lines).rstrip("\n")), "")
 
 
-def write(model: nn.Module, codec: Codec, requirements: list[str], constrained: bool = True, limit: int = LONGEST,
+def write(model: nn.Module, codec: Codec, requirements: list[str], constrained: bool = True, limit: int = LIMIT,
           size: int = 64) -> list[Written]:
     """A test for each requirement, greedily; longer requirements than LONGEST tokens are refused with a reason.
 
