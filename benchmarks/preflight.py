@@ -5,8 +5,8 @@
 
 Sound sets are drawn from BFCL's usable rows, each with another seed, size, mix of sources (one call, several, none)
 and format, split by component. Every fault of hrm_lab.adapters.faults is put into the first sets of each tokenizer,
-one a format. Tokenizers: `smollm2` and `llama3` from the packages of data/sources.txt, `tiny` trained on the spot. The last
-line is one JSON object.
+one a format. Tokenizers: `smollm2` and `llama3` from the packages of data/sources.txt, `tiny` trained on the spot. The
+last line is one JSON object.
 """
 
 import argparse
