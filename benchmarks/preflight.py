@@ -1,11 +1,12 @@
 """Pre-flight on sound and on faulty data: false alarms, faults found, seconds.
 
-    python benchmarks/preflight.py --cache data/cache [--sets 20] [--rows 120] [--tokenizers smollm2 llama3 tiny]
+    python benchmarks/preflight.py --cache data/cache [--sets 20] [--fault-sets 3] [--rows 120]
+        [--tokenizers smollm2 llama3 tiny]
 
 Sound sets are drawn from BFCL's usable rows, each with another seed, size, mix of sources (one call, several, none)
-and format, split by component. Every fault of hrm_lab.adapters.faults is put into the first set of each tokenizer and
-format. Tokenizers: `smollm2` and `llama3` from the packages of data/sources.txt, `tiny` trained on the spot. The last
-line is one JSON object.
+and format, split by component. Every fault of hrm_lab.adapters.faults is put into the first sets of each tokenizer,
+one a format. Tokenizers: `smollm2` and `llama3` from the packages of data/sources.txt, `tiny` trained on the spot. The
+last line is one JSON object.
 """
 
 import argparse
@@ -46,6 +47,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", default="data/cache")
     parser.add_argument("--sets", type=int, default=20)
+    parser.add_argument("--fault-sets", type=int, default=3, help="sets that each fault is put into; one a format")
     parser.add_argument("--rows", type=int, default=120)
     parser.add_argument("--tokenizers", nargs="+", default=["smollm2", "llama3", "tiny"])
     arguments = parser.parse_args()
@@ -65,7 +67,7 @@ def main():
             alarms += bool(report.findings)
             for finding in report.findings:
                 print(f"false alarm: {name} {form.name} set {number}: {finding}")
-            if number < 3:
+            if number < arguments.fault_sets:
                 for fault in FAULTS.values():
                     put += 1
                     found = {f.check for f in preflight.check(fault.put(plan)).findings}
