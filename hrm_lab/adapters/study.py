@@ -105,16 +105,20 @@ def fault_results(settings: Mapping, folder: Path, model, tokenizer,
     that were measured before and ship with the lab."""
     chosen = settings["faults"]
     if not chosen["names"]:
+        if not MEASURED.exists():
+            return [], "Not measured by this preset, and no earlier measurement ships: `--config preset=full` makes one."
         kept = runs.read_json(MEASURED)
         return kept["rows"], f"**Measured earlier, not in this run:** {kept['what']} `{kept['command']}`"
     own = plans[chosen["form"]]
-    rows = min(chosen["rows"], len(own.train))
-    small = replace(own, train=own.train[:rows], rows=own.rows[:rows])
+    rows, test = min(chosen["rows"], len(own.train)), own.test[:chosen["test"]]
+    asked = {e.id: own.prompts["tuned"][e.id] for e in test}
+    small = replace(own, train=own.train[:rows], rows=own.rows[:rows], test=test,
+                    prompts=dict.fromkeys(own.prompts, asked))
     arms = experiments.faulty(folder, model, tokenizer, settings["model"], small,
                               finetune.Config(**chosen["training"]), chosen["names"])
     return experiments.fault_table(arms), (
         f"Measured in this run: format {chosen['form']}, {rows} training rows, "
-        f"{chosen['training']['steps']} steps an arm, n = {len(own.test)}.")
+        f"{chosen['training']['steps']} steps an arm, n = {len(test)}.")
 
 
 def exported(settings: Mapping, adapter: Path, own: preflight.Plan, seed: int = 0, asked: int = 3,

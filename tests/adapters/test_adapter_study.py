@@ -197,8 +197,10 @@ def test_differences_are_called_what_they_are(plan):
 def test_tables_hold_every_system_and_failures_every_class(plan):
     own = {"base, free": answers(plan, [False] * 4), "tuned, free": answers(plan, [True, True, False, True])}
     systems = {"cep": own}
-    assert [row["exact"][:4] for row in verdict.table(systems)] == ["0.0 ", "75.0"]
+    assert [row["exact"][:3] for row in verdict.table(systems)] == ["0.0", "75."]
+    assert verdict.overview(systems)["tuned, free"]["cep"].startswith("75.0")
     assert [row.get("baseline") for row in verdict.forest(systems)] == [True, False]
     assert verdict.classes({"cep": own["tuned, free"]}) == {"cep": {"exact": 3, "no call": 1}}
-    shown = verdict.examples(own["tuned, free"])
+    shown = verdict.examples(own["tuned, free"], plan.test)
+    assert shown[0]["asked"] == plan.test[0].turns[-1]["content"]
     assert [row["class"] for row in shown] == ["exact", "no call"] and shown[1]["got"] == NO_TOOL
