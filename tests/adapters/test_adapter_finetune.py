@@ -238,6 +238,19 @@ def test_a_directory_of_another_run_is_not_gone_on_with(model, tmp_path):
                        finetune.Config(**{**vars(CONFIG), "lr": 1.0}), resume=True, progress=False)
 
 
+def test_checkpointing_takes_the_same_step(model):
+    data, found = rows(), []
+    for checkpointing in (False, True):
+        config = finetune.Config(**{**vars(CONFIG), "checkpointing": checkpointing})
+        trainer = finetune.Trainer(model, data, config)
+        trainer.advance()
+        trainer.advance()
+        found.append({k: v.clone() for k, v in lora.weights(trainer.model).items()})
+        model = lora.detach(trainer.model)
+    for name, one in found[0].items():
+        torch.testing.assert_close(found[1][name], one, atol=1e-6, rtol=1e-5)
+
+
 def test_rows_of_a_step_are_of_like_length_and_every_row_has_its_turn():
     lengths = np.random.default_rng(0).integers(10, 400, 64).tolist()
     plan = finetune.order(lengths, 8, 16, seed=1)

@@ -9,8 +9,9 @@ pytest.importorskip("transformers")
 pytest.importorskip("peft")
 pytest.importorskip("llguidance")
 
-from hrm_lab import runs
+from hrm_lab import notebooks, runs
 from hrm_lab.adapters import experiments, finetune, judging, models, preflight, study, verdict
+from hrm_lab.adapters.faults import EXPERIMENTS
 from hrm_lab.adapters.formats import FORMATS, NO_TOOL, prompt_text
 from hrm_lab.adapters.scoring import judge
 
@@ -53,6 +54,18 @@ def test_rows_are_cut_by_length_and_functions_come_again_late(loaded, chosen, mo
 def test_an_example_is_shown_as_the_model_sees_it(loaded, chosen):
     text = study.shown(loaded[1], chosen["test"][0], FORMATS["hermes"])
     assert "<|im_start|>system" in text and "<tool_call>" in text and "tokens, answer" in text
+
+
+def test_every_preset_and_recipe_says_how_to_train():
+    for name in ("smoke", "laptop", "full"):
+        settings = notebooks.settings("05_llama_adapters", name)
+        for own in (settings, *(settings | recipe for recipe in settings["recipes"].values())):
+            config = finetune.Config(**own["training"])
+            assert own["rows"]["train"] >= config.batch and config.steps >= config.eval_every, name
+            if own["faults"]["names"]:
+                finetune.Config(**own["faults"]["training"])
+                assert set(own["faults"]["names"]) <= set(EXPERIMENTS) and own["faults"]["form"] in FORMATS
+    assert len(notebooks.settings("05_llama_adapters", "full")["recipes"]) == 2
 
 
 # ---------------------------------------------------------------- answers
