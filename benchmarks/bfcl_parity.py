@@ -96,30 +96,36 @@ def mutate(example, rng: random.Random) -> list[dict]:
     return calls
 
 
+def verdicts(cache, cases: list) -> tuple[list[bool], list]:
+    """(ours, theirs) of (example, calls); theirs is the name of an error where the checker raised one."""
+    wheel, rows = fetch("bfcl-eval", cache), {}
+    with zipfile.ZipFile(wheel) as files:
+        for source in {example.source for example, _ in cases}:
+            asked, truths = (
+                {row["id"]: row for row in map(json.loads, files.read(f"bfcl_eval/data/{path}").splitlines())}
+                for path in (f"BFCL_v4_{source}.json", f"possible_answer/BFCL_v4_{source}.json"))
+            rows |= {i: (asked[i]["function"], truths[i]["ground_truth"]) for i in asked}
+    lines = "".join(json.dumps({"functions": rows[e.id][0], "truth": rows[e.id][1], "category": e.source,
+                                "calls": [{c["name"]: c["arguments"]} for c in calls]}) + "\n" for e, calls in cases)
+    done = subprocess.run([sys.executable, "-c", THEIRS, str(wheel)], input=lines, capture_output=True, text=True,
+                          check=True)
+    return [right(calls, example) for example, calls in cases], [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", default="data/cache")
     parser.add_argument("--each", type=int, default=4, help="predictions a row")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    rng, wheel = random.Random(arguments.seed), fetch("bfcl-eval", arguments.cache)
+    rng = random.Random(arguments.seed)
     examples, _ = bfcl.load(arguments.cache, (*bfcl.CALLS, *bfcl.PARALLEL))
-    rows = {}
-    with zipfile.ZipFile(wheel) as files:
-        for source in (*bfcl.CALLS, *bfcl.PARALLEL):
-            asked, truths = (
-                {row["id"]: row for row in map(json.loads, files.read(f"bfcl_eval/data/{path}").splitlines())}
-                for path in (f"BFCL_v4_{source}.json", f"possible_answer/BFCL_v4_{source}.json"))
-            rows |= {i: (asked[i]["function"], truths[i]["ground_truth"]) for i in asked}
     cases = [(example, mutate(example, rng)) for example in examples for _ in range(arguments.each)]
+    ours, theirs = verdicts(arguments.cache, cases)
     start = time.process_time()
-    ours = [right(calls, example) for example, calls in cases]
+    for example, calls in cases:
+        right(calls, example)
     seconds = time.process_time() - start
-    lines = "".join(json.dumps({"functions": rows[e.id][0], "truth": rows[e.id][1], "category": e.source,
-                                "calls": [{c["name"]: c["arguments"]} for c in calls]}) + "\n" for e, calls in cases)
-    done = subprocess.run([sys.executable, "-c", THEIRS, str(wheel)], input=lines, capture_output=True, text=True,
-                          check=True)
-    theirs = [json.loads(line) for line in done.stdout.splitlines()]
     same = [a == (b is True) for a, b in zip(ours, theirs, strict=True)]
     for (example, calls), a, b, agreed in zip(cases, ours, theirs, same, strict=True):
         if not agreed:

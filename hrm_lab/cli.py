@@ -8,6 +8,8 @@ import argparse
 import json
 import sys
 
+from hrm_lab.adapters import command
+
 
 def positive(convert):
     """An argparse type: a number above 0."""
@@ -36,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=int, default=0, help="of ties in the order of candidates (default: 0)")
     one.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     one.add_argument("--write", action="store_true", help="write the patch into PROGRAM")
+    command.add(commands)
     return top
 
 
@@ -65,7 +68,7 @@ def repair(arguments: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
-        return repair(arguments)
+        return getattr(arguments, "run", repair)(arguments)
     except KeyboardInterrupt:
         return 130
 

@@ -94,14 +94,16 @@ def compared(results: Sequence[Result], against: str) -> list[dict]:
         row = {"system": r.system, "format": r.format, "constrained": r.constrained, "shots": r.shots,
                "questions": r.questions, **scores(r.verdicts)}
         if r is not base:
-            row |= {f"{field} - {against}": compare(r.verdicts, base.verdicts, field) for field in ("exact",
-                                                                                                    "arguments")}
+            for field in ("exact", "arguments"):
+                row[f"{field} - {against}"] = compare(r.verdicts, base.verdicts, field)
         rows.append(row)
     return rows
 
 
-def markdown(rows: Sequence[dict], fields: Sequence[str] = ("valid_json", "name", "arguments", "exact", "argument_f1",
-                                                            "stopped")) -> str:
+SHOWN = ("valid_json", "name", "arguments", "exact", "argument_f1", "stopped")
+
+
+def markdown(rows: Sequence[dict], fields: Sequence[str] = SHOWN) -> str:
     """A table of `compared` rows: each score with n and interval, and p where there is a difference."""
     differences = sorted({key for row in rows for key in row if key.startswith("exact - ")})
     head = ["system", "format", *fields, *(f"{key}, p" for key in differences)]

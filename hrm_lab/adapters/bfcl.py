@@ -90,8 +90,9 @@ def convert(row: dict, truth: list[dict], source: str) -> Example:
     turns = tuple({"role": turn["role"], "content": turn["content"]} for turn in said if turn["role"] != "system")
     if not turns or turns[-1]["role"] != "user":
         raise ValueError(f"{row['id']}: the last turn is not the user's")
-    if not all(tool["parameters"].get("type") == "object" and "properties" in tool["parameters"] for tool in tools):
-        raise ValueError(f"{row['id']}: the parameters of a tool are no object")
+    schemas = [tool["parameters"] for tool in tools]
+    if not tools or not all(schema.get("type") == "object" and "properties" in schema for schema in schemas):
+        raise ValueError(f"{row['id']}: no tool, or one whose parameters are no object")
     return Example(row["id"], system, tools, turns, tuple(_call(one, tools) for one in truth), "", source)
 
 

@@ -111,6 +111,9 @@ def complete(endpoint: Endpoint, chats: Sequence[list[dict]], cache: Path | str,
     """(answers at temperature 0, {"asked", "cached", "prompt_tokens", "tokens", "dollars"}); only what is not in the
     folder
     `cache` is asked, at most `per_minute`. Raises `EndpointError`; what came before it is kept."""
+    if endpoint.per_minute <= 0 or endpoint.retries < 0 or endpoint.timeout <= 0:
+        raise EndpointError(f"per_minute, retries, timeout are {endpoint.per_minute}, {endpoint.retries}, "
+                            f"{endpoint.timeout}; expected above 0, at least 0, above 0")
     found, asked, spent, last = [], 0, [0, 0], -1e9
     for messages in chats:
         body = {"model": endpoint.model, "messages": messages, "temperature": 0, "max_tokens": max_new}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from .examples import Call, Example
 from .formats import FORMATS, IGNORE, Row, encode, prompt_text, training_row
-from .preflight import Plan
+from .preflight_plan import Plan
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def merges(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
 
 def tokenizer(cache: Path | str):
     """A fast tokenizer of transformers, built once and kept in `cache`. Raises `hrm_lab.sources.SourceError`."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     path = Path(cache) / "llama3-tokenizer.json"
@@ -66,6 +66,8 @@ def tokenizer(cache: Path | str):
                                                                                      use_regex=False)])
         made.decoder = decoders.ByteLevel()
         made.add_special_tokens([*CONTROL])
+        made.post_processor = processors.TemplateProcessing(  # as the published one does: text gets a beginning
+            single=f"{CONTROL[0]} $A", special_tokens=[(CONTROL[0], made.token_to_id(CONTROL[0]))])
         write_atomic(path, json.dumps(json.loads(made.to_str())))
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_file(str(path)), bos_token="<|begin_of_text|>", eos_token="<|eot_id|>",

@@ -11,50 +11,17 @@ teach must score 100 % by the grader that will judge the model.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 
+from . import preflight_data, preflight_model, preflight_tokens
 from .examples import Example
-from .formats import Format, Row, ending, prompt_text, template, training_row
-from .scoring import Verdict, judge
+from .formats import Format, ending, prompt_text, template, training_row
+from .preflight_plan import Finding, Plan, Seen, decoded
 
 
 class PreflightError(ValueError):
     """Errors were found and the run was not forced; the message lists them."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A fine-tuning run and its evaluation, before the first step."""
-
-    tokenizer: object
-    form: Format  # of the evaluation
-    train: tuple[Example, ...]
-    validation: tuple[Example, ...]
-    test: tuple[Example, ...]
-    rows: tuple[Row, ...]  # what the trainer sees, one for each of `train`
-    prompts: Mapping[str, Mapping[str, str]]  # system -> test id -> prompt; "tuned" is the model to be trained
-    max_length: int  # tokens of a training row at most
-    max_new: int  # tokens generated at most
-    stop_ids: tuple[int, ...]  # that end a generation
-    grade: Callable[[Example, str, Format], Verdict] = judge
-    model: object = None  # the base, for the checks of likelihood
-    step: Callable[[Row], object] | None = None  # the loss of one row, as the trainer will compute it
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was found. `where` names the first places; "error" stops a training, "warning" does not."""
-
-    check: str
-    what: str
-    where: str
-    consequence: str
-    cure: str
-    severity: str
-
-    def __str__(self):
-        return (f"{self.severity} {self.check}: {self.what} ({self.where}). {self.consequence} Cure: {self.cure}")
 
 
 @dataclass(frozen=True)
@@ -73,23 +40,6 @@ class Report:
 
     def json(self) -> dict:
         return asdict(self) | {"errors": len(self.errors)}
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One training row beside what the evaluation will give for the same example."""
-
-    example: Example
-    row: Row
-    reference: Row  # as the chat template renders it, whole
-    prompt_length: int  # of the evaluation's prompt, in tokens
-    taught: str | None  # the text that carries loss, end token cut off; None: it cannot be told from the prompt
-    labelled: tuple[int, ...] = field(default=())  # ids that carry loss
-
-    @property
-    def starts(self) -> bool:
-        """Whether the row begins with the ids of the evaluation's prompt."""
-        return self.row.ids[:self.prompt_length] == self.reference.ids[:self.prompt_length]
 
 
 def plan(tokenizer, form: Format, train: Sequence[Example], validation: Sequence[Example], test: Sequence[Example], *,
@@ -118,25 +68,18 @@ def _see(p: Plan) -> list[Seen]:
         masked = len(labelled) < len(row.labels)
         starts = row.ids[:length] == reference.ids[:length]
         region = labelled if masked else row.ids[length:] if starts else None
-        taught = None
-        if region is not None:
-            region = list(region)
-            while region and region[-1] in (end, *p.stop_ids, p.tokenizer.pad_token_id):
-                region.pop()
-            taught = p.tokenizer.decode(region, skip_special_tokens=False)
+        if region is None:  # loss everywhere, and roles of its own: what looks like a call after the user's words
+            rest = decoded(p.tokenizer, row.ids).rpartition(example.turns[-1]["content"])[2]
+            at = rest.find(p.form.wrap[0].strip() or "{")
+            taught = rest[at:].removesuffix(decoded(p.tokenizer, [end])).strip() if at >= 0 else None
+        else:
+            taught = decoded(p.tokenizer, region[:region.index(end)] if end in region else region)
         seen.append(Seen(example, row, reference, length, taught, labelled))
     return seen
 
 
-def places(ids: Sequence[str], of: int, what: str = "train rows") -> str:
-    """`37 of 100 train rows, first a, b, c`."""
-    return f"{len(ids)} of {of} {what}, first {', '.join(ids[:3])}"
-
-
 def check(p: Plan) -> Report:
     """All checks on a plan. Raises ValueError: the tokenizer has no chat template."""
-    from . import preflight_data, preflight_model, preflight_tokens  # they import this module
-
     start = time.perf_counter()
     template(p.tokenizer, [{"role": "user", "content": "u"}], ask=True)
     seen = _see(p)

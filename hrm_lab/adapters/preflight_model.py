@@ -8,7 +8,7 @@ first token moved the wrong way. So the end token decides, and the prompt's like
 import math
 
 from .formats import ending
-from .preflight import Finding, Plan, Seen, places
+from .preflight_plan import Finding, Plan, Seen, some
 
 PROBED = 6  # rows that the base reads: the shortest ones
 END_RATIO = 4.0  # times less probable than after the template: below what a change of words makes
@@ -65,19 +65,14 @@ def likelihood(p: Plan, seen: list[Seen]) -> list[Finding]:
         return []
     stop, wanted = (sum(x[1] for x in side) / len(side) for side in (mine, theirs))
     read, usual = (sum(x[0] for x in side) / len(side) for side in (mine, theirs))
-    found = []
-    if stop * END_RATIO < wanted:
-        found.append(Finding("likelihood", f"the base ends its turn after a gold answer with chance {stop:.3f}, after "
-                                           "the "
-                             f"chat template's prompt with {wanted:.3f}", places([s.example.id for s in probed],
-                                                                                 len(seen)),
-                             "It must learn anew where a turn ends.", "render rows with the chat template", "warning"))
-    if usual - read > PROMPT_NATS:
-        found.append(Finding("likelihood", f"the rendered prompt is {usual - read:.2f} nats a token less likely under "
-                                           "the "
-                             "base than the chat template's", places([s.example.id for s in probed], len(seen)),
-                             "The text is foreign to the model.", "render rows with the chat template", "warning"))
-    return found
+    ids, cure = [s.example.id for s in probed], "render rows with the chat template"
+    return [
+        *some("likelihood", f"after a gold answer the base ends its turn with chance {stop:.3f}, after the chat "
+              f"template's prompt with {wanted:.3f}", ids if stop * END_RATIO < wanted else [], seen,
+              "It must learn anew where a turn ends.", cure, severity="warning"),
+        *some("likelihood", f"the rendered prompt is {usual - read:.2f} nats a token less likely under the base than "
+              "the chat template's", ids if usual - read > PROMPT_NATS else [], seen,
+              "The text is foreign to the model.", cure, severity="warning")]
 
 
 CHECKS = {"loss": loss, "likelihood": likelihood}

@@ -54,10 +54,11 @@ def _object(value, accepted: Sequence) -> bool:
     if type(value) is not dict:
         return False
     for one in accepted:
-        if type(one) is dict and all(key in one and _norm(item) in [_norm(x) for x in one[key]] for key,
-                                     item in value.items()) and all(
-                key in value or "" in listed for key, listed in one.items()):
-            return True
+        if type(one) is dict:
+            listed = {key: values if isinstance(values, list | str) else [] for key, values in one.items()}
+            known = all(key in listed and _norm(item) in [_norm(x) for x in listed[key]] for key, item in value.items())
+            if known and all(key in value or "" in values for key, values in listed.items()):
+                return True
     return False
 
 

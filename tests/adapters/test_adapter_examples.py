@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hrm_lab.adapters import bfcl
@@ -102,6 +102,7 @@ def test_components_join_functions_and_questions():
     assert groups[0] == groups[1] == groups[2] != groups[3]
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=30, max_size=60), st.integers(0, 3))
 def test_a_split_never_divides_a_component(pairs, seed):
     rows = bfcl.components([example(str(i), f"f{a}", f"question {b}") for i, (a, b) in enumerate(pairs)])

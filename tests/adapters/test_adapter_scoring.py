@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_adapter_examples import SAMPLE, example
 
@@ -123,6 +123,7 @@ def test_the_schema_is_checked_apart():
     assert not verdict(call(x=1, z=1)).schema_valid
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
                     lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=3), v, max_size=3),
                     max_leaves=6),
@@ -134,6 +135,7 @@ def test_any_value_is_judged_without_an_error(value, i, name):
     judge(one, form.write([{"name": one.tools[0]["name"], "arguments": arguments}]), form)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=60) | st.text('{}[]",:<tool_call>/ name', max_size=60), st.sampled_from(sorted(FORMATS)))
 def test_any_text_is_judged_without_an_error(text, name):
     judge(ALL[0], text, FORMATS[name])
