@@ -215,8 +215,8 @@ def test_killed_and_resumed_a_run_ends_with_the_same_bits(model, tmp_path):
     whole, _ = finetune.train(model, data, data[:3], tmp_path / "whole", config, progress=False)
     wanted = {k: v.clone() for k, v in lora.weights(whole).items()}
     model = lora.detach(whole)
-    for stop in (2, 3, 0):  # between evaluations, at one, to the end
-        part, _ = finetune.train(model, data, data[:3], tmp_path / "part", config, resume=True, progress=False,
+    for stop, resume in ((2, True), (3, "same"), (0, "same")):  # between evaluations, at one, to the end
+        part, _ = finetune.train(model, data, data[:3], tmp_path / "part", config, resume=resume, progress=False,
                                  stop_after=stop)
         found = {k: v.clone() for k, v in lora.weights(part).items()}
         model = lora.detach(part)
