@@ -23,8 +23,8 @@ MEASURED = SHIPPED / "measured_faults.json"
 def parts(settings: Mapping, tokenizer, seed: int = 0) -> dict[str, list[Example]]:
     """{"train", "validation", "test"}: BFCL's single calls split by component, or the shipped sample; cut to `rows`.
 
-    settings: data ("bfcl" or "sample"), cache, longest (tokens of a hermes row at most, its answer included), rows (how
-    many of each split at most). Training rows are drawn so that a function comes again as late as possible.
+    settings: data ("bfcl" or "sample"), cache; and for each split longest (tokens of a hermes row at most, its answer
+    included) and rows (how many at most). Training rows are drawn so that a function comes again as late as possible.
     Raises ValueError: data that is neither, or a split that is empty under the limit.
     """
     if settings["data"] == "sample":
@@ -35,7 +35,8 @@ def parts(settings: Mapping, tokenizer, seed: int = 0) -> dict[str, list[Example
         raise ValueError(f"data: got {settings['data']!r}, expected bfcl or sample")
     chosen = {}
     for name, found in whole.items():
-        short = [e for e in found if len(training_row(tokenizer, e, FORMATS["hermes"]).ids) <= settings["longest"]]
+        limit = settings["longest"][name]
+        short = [e for e in found if len(training_row(tokenizer, e, FORMATS["hermes"]).ids) <= limit]
         random.Random(seed).shuffle(short)
         if name == "train":
             seen: Counter = Counter()
@@ -46,7 +47,7 @@ def parts(settings: Mapping, tokenizer, seed: int = 0) -> dict[str, list[Example
             short.sort(key=lambda e: turn[e.id])
         chosen[name] = short[:settings["rows"][name]]
         if not chosen[name]:
-            raise ValueError(f"{name}: none of {len(found)} rows has at most longest = {settings['longest']} tokens")
+            raise ValueError(f"{name}: none of {len(found)} rows has at most longest = {limit} tokens")
     return chosen
 
 

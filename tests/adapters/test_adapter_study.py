@@ -15,8 +15,9 @@ from hrm_lab.adapters.faults import EXPERIMENTS
 from hrm_lab.adapters.formats import FORMATS, NO_TOOL, prompt_text
 from hrm_lab.adapters.scoring import judge
 
-SETTINGS = {"model": "tiny", "cache": "", "data": "sample", "longest": 4096, "max_new": 96, "shots": 1,
-            "rows": {"train": 8, "validation": 3, "test": 4}}
+SPLITS = ("train", "validation", "test")
+SETTINGS = {"model": "tiny", "cache": "", "data": "sample", "longest": dict.fromkeys(SPLITS, 4096), "max_new": 96,
+            "shots": 1, "rows": {"train": 8, "validation": 3, "test": 4}}
 CONFIG = finetune.Config(steps=2, batch=4, eval_every=1, warmup=1, rank=2, lr=1e-2)
 
 
@@ -46,7 +47,7 @@ def test_rows_are_cut_by_length_and_functions_come_again_late(loaded, chosen, mo
     names = [e.calls[0].name for e in study.parts(SETTINGS, loaded[1])["train"]]
     assert len(names) == 8 and len(set(names[:5])) == 5 and set(names[5:]) < set(names[:5])
     with pytest.raises(ValueError, match="train: none of 15 rows has at most longest = 3 tokens"):
-        study.parts(SETTINGS | {"longest": 3}, loaded[1])
+        study.parts(SETTINGS | {"longest": dict.fromkeys(SPLITS, 3)}, loaded[1])
     with pytest.raises(ValueError, match="data: got 'mine'"):
         study.parts(SETTINGS | {"data": "mine"}, loaded[1])
 
