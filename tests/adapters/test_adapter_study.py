@@ -18,7 +18,7 @@ from hrm_lab.adapters.scoring import judge
 SPLITS = ("train", "validation", "test")
 SETTINGS = {"model": "tiny", "cache": "", "data": "sample", "longest": dict.fromkeys(SPLITS, 4096), "max_new": 96,
             "shots": 1, "rows": {"train": 8, "validation": 3, "test": 4}}
-CONFIG = finetune.Config(steps=2, batch=4, eval_every=1, warmup=1, rank=2, lr=1e-2)
+CONFIG = finetune.Config(steps=2, batch=4, eval_every=2, warmup=1, rank=2, lr=1e-2)
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +75,10 @@ def test_every_preset_and_recipe_says_how_to_train():
 def test_constrained_answers_parse_whatever_the_model(loaded, plan):
     model, tokenizer = loaded
     for form in FORMATS.values():
-        found = judging.answers(model, tokenizer, plan.test, form, longest=300)
-        assert [v.id for v in found["free"]] == [e.id for e in plan.test]
+        found = judging.answers(model, tokenizer, plan.test[:2], form, longest=200)
+        assert [v.id for v in found["free"]] == [e.id for e in plan.test[:2]]
+        assert [v.prompt for v in found["free"]] == [v.prompt for v in found["constrained"]]
         for v in found["constrained"]:
-            assert v.prompt == found["free"][0].prompt or v.id != plan.test[0].id
             assert not v.stopped or (v.valid_json and v.strict and v.schema_valid), v.got
         assert not any(v.exact for v in found["free"])  # random weights
     with pytest.raises(ValueError, match="ways: got"):
@@ -133,14 +133,15 @@ def test_errors_stop_a_training_and_force_is_written_down(loaded, plan, tmp_path
     with pytest.raises(preflight.PreflightError):
         experiments.arm(tmp_path, "cut", model, tokenizer, "tiny", experiments.inject(plan, ["no end token"]), CONFIG)
     assert not (tmp_path / "cut").exists()
-    arms = experiments.faulty(tmp_path, model, tokenizer, "tiny", plan, CONFIG, ["made-up roles", "no end token"])
-    assert list(arms) == ["sound", "made-up roles", "no end token", "all together"]
+    arms = experiments.faulty(tmp_path, model, tokenizer, "tiny", plan, CONFIG, ["made-up roles", "no end token"],
+                              together=False)
+    assert list(arms) == ["sound", "made-up roles", "no end token"]
     assert arms["no end token"].record["notes"]["forced"] and not arms["sound"].report.forced
     assert "<|user|>" in arms["made-up roles"].verdicts["free"][0].prompt
     rows = experiments.fault_table(arms)
     assert "end" in rows[2]["preflight"] and rows[0]["preflight"] == "no error"
-    assert json.loads(json.dumps(rows))[3]["minus_sound"]["n"] == len(plan.test)
-    assert len(verdict.fault_rows(rows)) == 4 and verdict.fault_forest(rows)[0]["baseline"]
+    assert json.loads(json.dumps(rows))[2]["minus_sound"]["n"] == len(plan.test)
+    assert len(verdict.fault_rows(rows)) == 3 and verdict.fault_forest(rows)[0]["baseline"]
 
 
 def test_baselines_are_asked_what_the_adapter_is_asked(loaded, plan, tmp_path):
