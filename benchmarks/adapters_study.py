@@ -56,7 +56,8 @@ def main() -> int:
         for row in verdict.fault_rows(rows):
             print(row)
         if given.keep:
-            write_json(given.keep, {"what": what, "command": " ".join(["python", *sys.argv]), "rows": rows})
+            command = f"python benchmarks/{Path(__file__).name} --preset {given.preset} --part faults"
+            write_json(given.keep, {"what": what, "command": command, "rows": rows})
     for key, score in found.items():
         print(key, format_score(score))
     print(json.dumps({"part": given.part, "format": name, "scores": found, "facts": runs.facts(),

@@ -27,13 +27,13 @@ def peak_rss_mb() -> float:
 
 def data(s: dict, tokenizer):
     """Test rows are not touched: (rows, examples) of the training split, at most `longest` tokens each."""
-    from hrm_lab.adapters import bfcl
+    from hrm_lab.adapters import study
     from hrm_lab.adapters.formats import FORMATS, training_row
 
-    parts = bfcl.split(bfcl.load(s["cache"], bfcl.CALLS)[0])
-    form = FORMATS[s["format"]]
-    pairs = [(training_row(tokenizer, e, form), e) for e in parts["train"]]
-    pairs = [pair for pair in pairs if len(pair[0].ids) <= s["longest"]][::7][:s["rows"]]
+    parts = ("train", "validation", "test")
+    chosen = study.parts({"data": s["data"], "cache": s["cache"], "longest": dict.fromkeys(parts, s["longest"]),
+                          "rows": dict.fromkeys(parts, s["rows"])}, tokenizer)
+    pairs = [(training_row(tokenizer, e, FORMATS[s["format"]]), e) for e in chosen["train"]]
     return [row for row, _ in pairs], [e for _, e in pairs]
 
 
@@ -50,14 +50,13 @@ def timer(steps: list):
 
 
 def train_ours(s: dict, alone: bool) -> dict:
-    from hrm_lab.adapters import finetune, models, packing
+    from hrm_lab.adapters import finetune, models
 
     model, tokenizer = models.load(s["model"], s["cache"], "cpu", s["dtype"])
     rows, _ = data(s, tokenizer)
-    if alone:  # what sharing and packing bring
-        packing.split = lambda rows, most: [[i] for i in range(len(rows))]
-    trainer = finetune.Trainer(model, rows, finetune.Config(steps=s["steps"], batch=s["batch"], lr=s["lr"], warmup=0,
-                                                            lr_min_ratio=1.0, clip=1.0))
+    pack = 1 if alone else finetune.Config().pack  # without sharing and packing
+    trainer = finetune.Trainer(model, rows, finetune.Config(steps=s["steps"], batch=s["batch"], pack=pack, lr=s["lr"],
+                                                            warmup=0, lr_min_ratio=1.0, clip=1.0))
     seconds, losses, tokens = [], [], []
     after = timer(seconds)
     for _ in range(s["steps"]):
@@ -155,6 +154,7 @@ def main() -> int:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--format", default="hermes")
+    parser.add_argument("--data", default="bfcl", choices=["bfcl", "sample"])
     parser.add_argument("--systems", default=",".join([*SYSTEMS, "generation"]))
     for name, value in (("rows", 48), ("batch", 8), ("steps", 5), ("micro", 2), ("longest", 420), ("together", 16),
                         ("alone", 3), ("new", 40)):

@@ -13,6 +13,7 @@ Source: Hu et al. 2021 (LoRA, arXiv 2106.09685).
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -187,13 +188,15 @@ def train(model, rows: Sequence[Row], valid: Sequence[Row], run: Path, config: C
     configs = {"train": asdict(config), "data": {"train": fingerprint(rows), "valid": fingerprint(valid)},
                "model": {"name": name, "dtype": str(next(model.parameters()).dtype)},
                "code_of": {"adapters": code_fingerprint()}}
-    if resume == "same" and (record := _finished(run, configs)):
+    if resume == "same" and (record := _same(run, configs, "ok")):
         adapted = lora.attach(model, config.rank, config.alpha, config.targets, config.top, config.dropout,
                               config.seed, name)
         lora.load(adapted, run / "best")
         return adapted.eval(), record
     if ranks.chief:
-        checks.open_run(run, configs, resume)
+        if resume == "same" and not _same(run, configs, "running", "failed"):
+            shutil.rmtree(run, ignore_errors=True)
+        checks.open_run(run, configs, bool(resume))
     ranks.wait()
     trainer = Trainer(model, rows, config, ranks, name)
     state, clock, seen = run / "resume" / "state.safetensors", runs.Clock(), []
@@ -205,7 +208,7 @@ def train(model, rows: Sequence[Row], valid: Sequence[Row], run: Path, config: C
         trainer.load(tensors, meta)
         clock, seen = runs.Clock(**meta["spent"]), meta["seen"]
     record = {**configs, **runs.facts(trainer.device), "processes": ranks.count, "notes": notes or {},
-              "code": checks.code_fingerprint(), "status": "running", "n_train": len(rows), "n_valid": len(valid),
+              "status": "running", "n_train": len(rows), "n_valid": len(valid),
               "trainable": sum(p.numel() for p in trainer.params)}
     if ranks.chief:
         runs.rewind_metrics(run, trainer.step)
@@ -247,14 +250,14 @@ def train(model, rows: Sequence[Row], valid: Sequence[Row], run: Path, config: C
     return trainer.model.eval(), record
 
 
-def _finished(run: Path, configs: dict) -> dict:
-    """run.json of a run of these configurations that came to its end, else {}."""
+def _same(run: Path, configs: dict, *statuses: str) -> dict:
+    """run.json of a run of these configurations (rows and code among them) with one of these statuses, else {}."""
     try:
         record = runs.read_json(run / "run.json")
     except (OSError, ValueError):
         return {}
     same = {part: record.get(part) for part in configs} == json.loads(json.dumps(configs))
-    return record if same and record["status"] == "ok" else {}
+    return record if same and record.get("status") in statuses else {}
 
 
 def _judge(trainer: Trainer, valid: Sequence[Row], run: Path, seen: list[dict], clock: runs.Clock):

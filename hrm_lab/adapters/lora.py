@@ -11,6 +11,7 @@ Source: Hu et al. 2021 (arXiv 2106.09685).
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from types import MethodType
 
@@ -85,7 +86,8 @@ def attach(model, rank: int, alpha: float, targets: str | tuple[str, ...] = "all
                           if isinstance(module, torch.nn.Linear) and module is not last})
     chosen = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), layers_to_transform=layers,
                         lora_dropout=dropout, task_type="CAUSAL_LM")
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)  # peft asks transformers
         torch.manual_seed(seed)
         made = get_peft_model(model, chosen)
     made.peft_config[ADAPTER].base_model_name_or_path = name or model.config.name_or_path

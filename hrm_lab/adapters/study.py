@@ -13,6 +13,7 @@ from hrm_lab.metrics import plain
 from . import baseline, bfcl, decode, experiments, finetune, lora, models, preflight
 from .examples import Example, read_splits
 from .formats import FORMATS, Format, encode, prompt_text, training_row
+from .packing import ATTENTION
 from .scoring import Verdict, scores
 
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "adapters"
@@ -22,8 +23,8 @@ MEASURED = SHIPPED / "measured_faults.json"
 def parts(settings: Mapping, tokenizer, seed: int = 0) -> dict[str, list[Example]]:
     """{"train", "validation", "test"}: BFCL's single calls split by component, or the shipped sample; cut to `rows`.
 
-    settings: data ("bfcl" or "sample"), cache, longest (tokens of a hermes row at most, its answer included), rows (how
-    many of each split at most). Training rows are drawn so that a function comes again as late as possible.
+    settings: data ("bfcl" or "sample"), cache; and for each split longest (tokens of a hermes row at most, its answer
+    included) and rows (how many at most). Training rows are drawn so that a function comes again as late as possible.
     Raises ValueError: data that is neither, or a split that is empty under the limit.
     """
     if settings["data"] == "sample":
@@ -34,7 +35,8 @@ def parts(settings: Mapping, tokenizer, seed: int = 0) -> dict[str, list[Example
         raise ValueError(f"data: got {settings['data']!r}, expected bfcl or sample")
     chosen = {}
     for name, found in whole.items():
-        short = [e for e in found if len(training_row(tokenizer, e, FORMATS["hermes"]).ids) <= settings["longest"]]
+        limit = settings["longest"][name]
+        short = [e for e in found if len(training_row(tokenizer, e, FORMATS["hermes"]).ids) <= limit]
         random.Random(seed).shuffle(short)
         if name == "train":
             seen: Counter = Counter()
@@ -45,7 +47,7 @@ def parts(settings: Mapping, tokenizer, seed: int = 0) -> dict[str, list[Example
             short.sort(key=lambda e: turn[e.id])
         chosen[name] = short[:settings["rows"][name]]
         if not chosen[name]:
-            raise ValueError(f"{name}: none of {len(found)} rows has at most longest = {settings['longest']} tokens")
+            raise ValueError(f"{name}: none of {len(found)} rows has at most longest = {limit} tokens")
     return chosen
 
 
@@ -105,38 +107,48 @@ def fault_results(settings: Mapping, folder: Path, model, tokenizer,
     that were measured before and ship with the lab."""
     chosen = settings["faults"]
     if not chosen["names"]:
+        if not MEASURED.exists():
+            return [], "Not measured by this preset, and no earlier measurement ships; preset full makes one."
         kept = runs.read_json(MEASURED)
         return kept["rows"], f"**Measured earlier, not in this run:** {kept['what']} `{kept['command']}`"
     own = plans[chosen["form"]]
-    rows = min(chosen["rows"], len(own.train))
-    small = replace(own, train=own.train[:rows], rows=own.rows[:rows])
+    rows, test = min(chosen["rows"], len(own.train)), own.test[:chosen["test"]]
+    asked = {e.id: own.prompts["tuned"][e.id] for e in test}
+    small = replace(own, train=own.train[:rows], rows=own.rows[:rows], test=test,
+                    prompts=dict.fromkeys(own.prompts, asked))
     arms = experiments.faulty(folder, model, tokenizer, settings["model"], small,
                               finetune.Config(**chosen["training"]), chosen["names"])
     return experiments.fault_table(arms), (
         f"Measured in this run: format {chosen['form']}, {rows} training rows, "
-        f"{chosen['training']['steps']} steps an arm, n = {len(own.test)}.")
+        f"{chosen['training']['steps']} steps an arm, n = {len(test)}.")
 
 
 def exported(settings: Mapping, adapter: Path, own: preflight.Plan, seed: int = 0, asked: int = 3,
              longest: int = 24) -> dict[str, str]:
-    """Load the adapter by peft alone and merged by transformers alone, in fp32, and compare what they answer."""
+    """Load the adapter by peft alone and merged by transformers alone, and compare what they answer.
+
+    In fp32, in which a merge is exact to rounding; a model that is not one of the lab's own keeps its dtype and device.
+    """
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     prompts = [encode(own.tokenizer, own.prompts["tuned"][e.id]) for e in own.test[:asked]]
 
     def load():
-        return models.load(settings["model"], settings["cache"], "cpu", "fp32", seed=seed)
+        own_model = settings["model"] in (models.SMALL, models.TINY)
+        kind = ("cpu", "fp32") if own_model else ("auto", settings["dtype"])
+        return models.load(settings["model"], settings["cache"], *kind, seed=seed)
 
     base, tokenizer = load()
-    ends = models.stop_ids(base, tokenizer)
+    ends, device, kind = models.stop_ids(base, tokenizer), base.device, base.dtype
     by_peft = PeftModel.from_pretrained(base, adapter).eval()
     first = decode.generate(by_peft.get_base_model(), prompts, ends, longest)
     size = sum(f.stat().st_size for f in Path(adapter).iterdir()) / 2**20
     with tempfile.TemporaryDirectory(dir=Path(adapter).parent) as whole:
         lora.merge(by_peft, tokenizer, whole)
         del by_peft, base
-        plain_model = AutoModelForCausalLM.from_pretrained(whole, attn_implementation="hrm_lab_packed").eval()
+        plain_model = AutoModelForCausalLM.from_pretrained(whole, attn_implementation=ATTENTION, dtype=kind).eval()
+        plain_model.to(device)
         second = decode.generate(plain_model, prompts, ends, longest)
     same = sum(a == b for a, b in zip(first, second, strict=True))
     return {"adapter": f"{size:.1f} MB in {len(list(Path(adapter).iterdir()))} files, read by PeftModel",

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from hrm_lab.metrics import format_score, proportion
 
+from .examples import Example
 from .preflight import Report
 from .scoring import Verdict, compare, failures, scores
 
@@ -70,7 +71,7 @@ def checklist(report: Report, hashes: Mapping[str, str], tuned: Sequence[Verdict
              f"{100 * difference['low']:+.1f} to {100 * difference['high']:+.1f} points"),
         line("outputs were looked at", shown > 0, f"{shown} are shown above"),
         line("prompt parity: all systems saw the same bytes", len(set(hashes.values())) == 1,
-             ", ".join(f"{name} {value}" for name, value in hashes.items())),
+             f"{len(hashes)} systems, prompts {', '.join(sorted(set(hashes.values())))}"),
         line("context parity: the same limits for all", len(set(limits.values())) == 1,
              ", ".join(sorted({f"at most {limit} new tokens" for limit in limits.values()}))),
         line("nothing was forced", not report.forced, "forced" if report.forced else "no error was overridden"),
@@ -94,7 +95,17 @@ def table(systems: Systems) -> list[dict]:
 
 
 def _short(s: dict) -> str:
-    return f"{100 * s['value']:.1f} % ({100 * s['low']:.1f}-{100 * s['high']:.1f})"
+    """A share with its interval, that a table breaks between the two and nowhere else."""
+    return f"{100 * s['value']:.1f}\u202f% ({100 * s['low']:.1f}\u2011{100 * s['high']:.1f})"
+
+
+def overview(systems: Systems) -> dict[str, dict[str, str]]:
+    """System -> format -> exact match."""
+    found: dict[str, dict[str, str]] = {}
+    for form, own in systems.items():
+        for system, verdicts in own.items():
+            found.setdefault(system, {})[form] = _short(scores(verdicts)["exact"])
+    return found
 
 
 def forest(systems: Systems) -> list[dict]:
@@ -113,20 +124,18 @@ def classes(found: Mapping[str, Sequence[Verdict]]) -> dict[str, dict[str, int]]
     return {name: dict(Counter(v.failure or "exact" for v in own).most_common()) for name, own in found.items()}
 
 
-def examples(found: Sequence[Verdict], most: int = 6) -> list[dict]:
+def examples(found: Sequence[Verdict], asked: Sequence[Example], most: int = 6) -> list[dict]:
     """The first right answer, and one answer of each class of failure, the commonest first."""
-    right = [{"class": "exact", "id": v.id, "asked": _question(v.prompt), "expected": v.expected, "got": v.got}
-             for v in found if v.exact][:1]
+    said_by_user = {e.id: e.turns[-1]["content"] for e in asked}
+
+    def row(name: str, i: str, expected: str, got: str) -> dict:
+        return {"class": name, "asked": said_by_user[i][:300], "expected": expected, "got": got[:300], "id": i}
+
+    right = [row("exact", v.id, v.expected, v.got) for v in found if v.exact][:1]
     seen: dict[str, dict] = {}
-    for row in failures(found):
-        seen.setdefault(row["failure"], {"class": row["failure"], "id": row["id"], "asked": _question(row["prompt"]),
-                                         "expected": row["expected"], "got": row["got"][:300]})
+    for f in failures(found):
+        seen.setdefault(f["failure"], row(f["failure"], f["id"], f["expected"], f["got"]))
     return [*right, *seen.values()][:most]
-
-
-def _question(prompt: str) -> str:
-    """The last words of a prompt, where the request is."""
-    return prompt[-260:]
 
 
 def fault_rows(measured: Sequence[Mapping]) -> list[dict]:

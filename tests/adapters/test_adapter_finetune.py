@@ -215,8 +215,8 @@ def test_killed_and_resumed_a_run_ends_with_the_same_bits(model, tmp_path):
     whole, _ = finetune.train(model, data, data[:3], tmp_path / "whole", config, progress=False)
     wanted = {k: v.clone() for k, v in lora.weights(whole).items()}
     model = lora.detach(whole)
-    for stop in (2, 3, 0):  # between evaluations, at one, to the end
-        part, _ = finetune.train(model, data, data[:3], tmp_path / "part", config, resume=True, progress=False,
+    for stop, resume in ((2, True), (3, "same"), (0, "same")):  # between evaluations, at one, to the end
+        part, _ = finetune.train(model, data, data[:3], tmp_path / "part", config, resume=resume, progress=False,
                                  stop_after=stop)
         found = {k: v.clone() for k, v in lora.weights(part).items()}
         model = lora.detach(part)
@@ -236,6 +236,19 @@ def test_a_directory_of_another_run_is_not_gone_on_with(model, tmp_path):
     with pytest.raises(runs.CheckpointError, match="train.lr"):
         finetune.train(models.load("tiny", dtype="fp32")[0], data, data[:3], tmp_path,
                        finetune.Config(**{**vars(CONFIG), "lr": 1.0}), resume=True, progress=False)
+
+
+def test_checkpointing_takes_the_same_step(model):
+    data, found = rows(), []
+    for checkpointing in (False, True):
+        config = finetune.Config(**{**vars(CONFIG), "checkpointing": checkpointing})
+        trainer = finetune.Trainer(model, data, config)
+        trainer.advance()
+        trainer.advance()
+        found.append({k: v.clone() for k, v in lora.weights(trainer.model).items()})
+        model = lora.detach(trainer.model)
+    for name, one in found[0].items():
+        torch.testing.assert_close(found[1][name], one, atol=1e-6, rtol=1e-5)
 
 
 def test_rows_of_a_step_are_of_like_length_and_every_row_has_its_turn():

@@ -9,14 +9,16 @@ pytest.importorskip("transformers")
 pytest.importorskip("peft")
 pytest.importorskip("llguidance")
 
-from hrm_lab import runs
+from hrm_lab import notebooks, runs
 from hrm_lab.adapters import experiments, finetune, judging, models, preflight, study, verdict
+from hrm_lab.adapters.faults import EXPERIMENTS
 from hrm_lab.adapters.formats import FORMATS, NO_TOOL, prompt_text
 from hrm_lab.adapters.scoring import judge
 
-SETTINGS = {"model": "tiny", "cache": "", "data": "sample", "longest": 4096, "max_new": 96, "shots": 1,
-            "rows": {"train": 8, "validation": 3, "test": 4}}
-CONFIG = finetune.Config(steps=2, batch=4, eval_every=1, warmup=1, rank=2, lr=1e-2)
+SPLITS = ("train", "validation", "test")
+SETTINGS = {"model": "tiny", "cache": "", "data": "sample", "longest": dict.fromkeys(SPLITS, 4096), "max_new": 96,
+            "shots": 1, "rows": {"train": 8, "validation": 3, "test": 4}}
+CONFIG = finetune.Config(steps=2, batch=4, eval_every=2, warmup=1, rank=2, lr=1e-2)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def test_rows_are_cut_by_length_and_functions_come_again_late(loaded, chosen, mo
     names = [e.calls[0].name for e in study.parts(SETTINGS, loaded[1])["train"]]
     assert len(names) == 8 and len(set(names[:5])) == 5 and set(names[5:]) < set(names[:5])
     with pytest.raises(ValueError, match="train: none of 15 rows has at most longest = 3 tokens"):
-        study.parts(SETTINGS | {"longest": 3}, loaded[1])
+        study.parts(SETTINGS | {"longest": dict.fromkeys(SPLITS, 3)}, loaded[1])
     with pytest.raises(ValueError, match="data: got 'mine'"):
         study.parts(SETTINGS | {"data": "mine"}, loaded[1])
 
@@ -55,16 +57,28 @@ def test_an_example_is_shown_as_the_model_sees_it(loaded, chosen):
     assert "<|im_start|>system" in text and "<tool_call>" in text and "tokens, answer" in text
 
 
+def test_every_preset_and_recipe_says_how_to_train():
+    for name in ("smoke", "laptop", "full"):
+        settings = notebooks.settings("05_llama_adapters", name)
+        for own in (settings, *(settings | recipe for recipe in settings["recipes"].values())):
+            config = finetune.Config(**own["training"])
+            assert own["rows"]["train"] >= config.batch and config.steps >= config.eval_every, name
+            if own["faults"]["names"]:
+                finetune.Config(**own["faults"]["training"])
+                assert set(own["faults"]["names"]) <= set(EXPERIMENTS) and own["faults"]["form"] in FORMATS
+    assert len(notebooks.settings("05_llama_adapters", "full")["recipes"]) == 2
+
+
 # ---------------------------------------------------------------- answers
 
 
 def test_constrained_answers_parse_whatever_the_model(loaded, plan):
     model, tokenizer = loaded
     for form in FORMATS.values():
-        found = judging.answers(model, tokenizer, plan.test, form, longest=300)
-        assert [v.id for v in found["free"]] == [e.id for e in plan.test]
+        found = judging.answers(model, tokenizer, plan.test[:2], form, longest=200)
+        assert [v.id for v in found["free"]] == [e.id for e in plan.test[:2]]
+        assert [v.prompt for v in found["free"]] == [v.prompt for v in found["constrained"]]
         for v in found["constrained"]:
-            assert v.prompt == found["free"][0].prompt or v.id != plan.test[0].id
             assert not v.stopped or (v.valid_json and v.strict and v.schema_valid), v.got
         assert not any(v.exact for v in found["free"])  # random weights
     with pytest.raises(ValueError, match="ways: got"):
@@ -119,14 +133,15 @@ def test_errors_stop_a_training_and_force_is_written_down(loaded, plan, tmp_path
     with pytest.raises(preflight.PreflightError):
         experiments.arm(tmp_path, "cut", model, tokenizer, "tiny", experiments.inject(plan, ["no end token"]), CONFIG)
     assert not (tmp_path / "cut").exists()
-    arms = experiments.faulty(tmp_path, model, tokenizer, "tiny", plan, CONFIG, ["made-up roles", "no end token"])
-    assert list(arms) == ["sound", "made-up roles", "no end token", "all together"]
+    arms = experiments.faulty(tmp_path, model, tokenizer, "tiny", plan, CONFIG, ["made-up roles", "no end token"],
+                              together=False)
+    assert list(arms) == ["sound", "made-up roles", "no end token"]
     assert arms["no end token"].record["notes"]["forced"] and not arms["sound"].report.forced
     assert "<|user|>" in arms["made-up roles"].verdicts["free"][0].prompt
     rows = experiments.fault_table(arms)
     assert "end" in rows[2]["preflight"] and rows[0]["preflight"] == "no error"
-    assert json.loads(json.dumps(rows))[3]["minus_sound"]["n"] == len(plan.test)
-    assert len(verdict.fault_rows(rows)) == 4 and verdict.fault_forest(rows)[0]["baseline"]
+    assert json.loads(json.dumps(rows))[2]["minus_sound"]["n"] == len(plan.test)
+    assert len(verdict.fault_rows(rows)) == 3 and verdict.fault_forest(rows)[0]["baseline"]
 
 
 def test_baselines_are_asked_what_the_adapter_is_asked(loaded, plan, tmp_path):
@@ -197,8 +212,10 @@ def test_differences_are_called_what_they_are(plan):
 def test_tables_hold_every_system_and_failures_every_class(plan):
     own = {"base, free": answers(plan, [False] * 4), "tuned, free": answers(plan, [True, True, False, True])}
     systems = {"cep": own}
-    assert [row["exact"][:4] for row in verdict.table(systems)] == ["0.0 ", "75.0"]
+    assert [row["exact"][:3] for row in verdict.table(systems)] == ["0.0", "75."]
+    assert verdict.overview(systems)["tuned, free"]["cep"].startswith("75.0")
     assert [row.get("baseline") for row in verdict.forest(systems)] == [True, False]
     assert verdict.classes({"cep": own["tuned, free"]}) == {"cep": {"exact": 3, "no call": 1}}
-    shown = verdict.examples(own["tuned, free"])
+    shown = verdict.examples(own["tuned, free"], plan.test)
+    assert shown[0]["asked"] == plan.test[0].turns[-1]["content"]
     assert [row["class"] for row in shown] == ["exact", "no call"] and shown[1]["got"] == NO_TOOL
