@@ -8,7 +8,8 @@ database that Optuna's storage URLs name, and is SQLite in that folder by defaul
     python -m hrm_lab.sweep_study --preset laptop --workers 2      # as often as you like: it goes on
     python -m hrm_lab.sweep_study --preset full --storage postgresql://host/sweeps     # on each of several machines
 
-Source: Akiba et al. 2019 (arXiv 1907.10902). Optuna's own retry of stale trials works by heartbeats and takes minutes.
+Sources: Akiba et al. 2019 (arXiv 1907.10902); Watanabe et al. 2023 (arXiv 2304.10255) for PED-ANOVA. Optuna's own
+retry of stale trials works by heartbeats and takes minutes.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from hrm_lab.ablation import identity, start_worker
 from hrm_lab.forecast_bank import shipped
 from hrm_lab.puzzles import dataset
 from hrm_lab.sweep import Sweep, judge, read, train_cell
+from hrm_lab.sweep_results import importances as main_effects
 from hrm_lab.sweep_results import outcomes
 from hrm_lab.train import fingerprint
 
@@ -193,6 +195,16 @@ def cells(sweep: Sweep, folder: Path | str, storage: str | None = None) -> list[
     return [{"number": t.number, "state": t.state.name, "value": t.value if t.state.name == "COMPLETE" else None,
              **runs.read_json(place(sweep, folder) / f"cell-{t.number}.json")}
             for t in study.get_trials(deepcopy=False) if t.state.name in ("COMPLETE", "PRUNED")]
+
+
+def importances(sweep: Sweep, folder: Path | str, storage: str | None = None) -> dict[str, float]:
+    """Setting -> what it explains: of a grid its main effects, of a free search PED-ANOVA over the finished trials."""
+    if sweep.sampler == "grid":
+        return main_effects(cells(sweep, folder, storage))
+    import optuna
+
+    return optuna.importance.get_param_importances(open_study(sweep, folder, storage),
+                                                   evaluator=optuna.importance.PedAnovaImportanceEvaluator())
 
 
 def main(argv=None) -> int:
