@@ -8,9 +8,10 @@ A recorded grid has the validation curve of every cell and seed, trained to the 
 validation split. Replaying visits its cells in many random orders and lets a rule stop each one early, as
 `hrm_lab.sweep` would: the first cell is always finished. A rule has *found* the best cell if the finished cell with the
 best validation is the best of the full grid or within its 95 % interval (over seeds; with one seed, Wilson's over the
-puzzles). Rules: `forecast` (chance of beating the best finished cell below 5 %, seeds averaged), `median` (below the
-median of the earlier cells at that epoch), `halving` (successive halving: on to the next rung only in the best third so
-far), `all`. Prints one JSON object last. Sources: Optuna's MedianPruner and SuccessiveHalvingPruner.
+puzzles). Rules: `forecast` (chance of ending above the best finished cell's interval below 5 %, seeds averaged),
+`no margin` (the same, above its value), `median` (below the median of the earlier cells at that epoch), `halving`
+(successive halving: on to the next rung only in the best third so far), `all`. Prints one JSON object last. Sources:
+Optuna's MedianPruner and SuccessiveHalvingPruner.
 """
 
 import argparse
@@ -32,6 +33,7 @@ GRID = {"lr": [1e-4, 5e-4, 1e-3], "hidden": [128, 256], "batch": [4, 8]}
 MODEL = {"variant": "hrm", "heads": 4, "H_layers": 1, "L_layers": 1, "H_cycles": 1, "L_cycles": 1, "inner_multiple": 64,
          "expansion": 2, "halt_max_steps": 2, "halt_confidence": 0.9, "q_bias": 0}
 BELOW = 0.05
+RULES = ("forecast", "no margin", "median", "halving", "all")
 LEAST = 8  # runs of a task that make a search
 
 
@@ -54,10 +56,12 @@ def record(data: str, name: str, steps: int, eval_n: int, seeds: int):
         runs.write_atomic(path, json.dumps(told | {"cpu_seconds": round(spent, 1), "cells": found}) + "\n")
 
 
-def replay(curves: np.ndarray, reached: np.ndarray, ahead: dict, order: np.ndarray, rule: str) -> tuple[int, int]:
+def replay(curves: np.ndarray, reached: np.ndarray, high: np.ndarray, ahead: dict, order: np.ndarray,
+           rule: str, below: float = BELOW) -> tuple[int, int]:
     """(epochs trained over all seeds, chosen cell).
 
-    curves (cells, seeds, epochs); reached (cells,): what a cell is worth when finished; ahead: (cell, rung) -> samples.
+    curves (cells, seeds, epochs); reached, high (cells,): what a cell is worth when finished, and the upper end of its
+    interval; ahead: (cell, rung) -> samples.
     """
     seeds, epochs = curves.shape[1:]
     mean, best, spent, seen = curves.mean(1), None, 0, {rung: [] for rung in RUNGS}
@@ -66,7 +70,8 @@ def replay(curves: np.ndarray, reached: np.ndarray, ahead: dict, order: np.ndarr
         for rung in RUNGS:
             value, before = mean[cell, rung - 1], seen[rung]
             if best is not None and (
-                    rule == "forecast" and (ahead[cell, rung] > reached[best]).mean() < BELOW
+                    rule == "forecast" and (ahead[cell, rung] > high[best]).mean() < below
+                    or rule == "no margin" and (ahead[cell, rung] > reached[best]).mean() < below
                     or rule == "median" and len(before) >= 2 and value < np.median(before)
                     or rule == "halving" and len(before) >= 2 and (np.array(before) > value).mean() > 1 / 3):
                 ended = rung
@@ -101,9 +106,9 @@ def judge(name: str, told: dict, orders: int) -> dict:
     cells, seeds, _ = curves.shape
     final = np.array([cell["reached"] for cell in told["cells"]])  # (cells, seeds) on the whole validation split
     top = int(final.mean(1).argmax())
-    best = final[top].mean()
-    n = told["n"]
-    low = (metrics.bootstrap(final[top]) if seeds > 1 else metrics.proportion(round(best * n), n))["low"]
+    scores = [metrics.bootstrap(own) if seeds > 1 else metrics.proportion(round(own[0] * told["n"]), told["n"])
+              for own in final]
+    low, high = scores[top]["low"], np.array([s["high"] for s in scores])
     bank, ahead = shipped(), {}
     for cell in range(cells):
         for rung in RUNGS:
@@ -111,8 +116,8 @@ def judge(name: str, told: dict, orders: int) -> dict:
             ahead[cell, rung] = np.ones(1) * np.inf if seen is None else seen.samples[:, -1]
     rng, rules = np.random.default_rng(0), {}
     drawn = [rng.permutation(cells) for _ in range(orders)]
-    for rule in ("forecast", "median", "halving", "all"):
-        spent, chosen = zip(*(replay(curves, final.mean(1), ahead, order, rule) for order in drawn), strict=True)
+    for rule in RULES:
+        spent, chosen = zip(*(replay(curves, final.mean(1), high, ahead, order, rule) for order in drawn), strict=True)
         share = np.array(spent) / (cells * seeds * EPOCHS)
         found = np.array([final[c].mean() >= low - 1e-9 for c in chosen])
         rules[rule] = {"epochs": float(share.mean()), "epochs_5_95": np.quantile(share, [0.05, 0.95]).tolist(),

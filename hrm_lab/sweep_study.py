@@ -26,6 +26,7 @@ import numpy as np
 
 from hrm_lab import notebooks, runs
 from hrm_lab.ablation import identity, start_worker
+from hrm_lab.ablation_results import share
 from hrm_lab.forecast_bank import shipped
 from hrm_lab.puzzles import dataset
 from hrm_lab.sweep import Sweep, judge, read, train_cell
@@ -159,10 +160,8 @@ def run_trial(study, trial, sweep: Sweep, own: Path):
         if epoch not in sweep.rungs:
             return None
         trial.report(float(curves[:, -1].mean()), epoch)
-        finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if not finished or not sweep.prune_below:
-            return None
-        return judge(curves, n, max(t.value for t in finished), sweep.prune_below, bank)
+        best = to_beat(study, own)
+        return judge(curves, n, best, sweep.prune_below, bank) if best is not None and sweep.prune_below else None
 
     found = train_cell(sweep, cell, stop, own / f"checkpoint-{identity(cell)}.safetensors")
     runs.write_json(own / f"cell-{trial.number}.json", {"cell": cell, **found})
@@ -175,6 +174,17 @@ def run_trial(study, trial, sweep: Sweep, own: Path):
         study.tell(trial, value)
         said = f"exact match {100 * value:.1f} %"
     print(f"trial {trial.number} {cell}: {said}", flush=True)
+
+
+def to_beat(study, own: Path) -> float | None:
+    """The upper end of the best finished cell's 95 % interval, over seeds and puzzles; None before there is one."""
+    from optuna.trial import TrialState
+
+    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not finished:
+        return None
+    best = max(finished, key=lambda trial: trial.value)
+    return share(outcomes(runs.read_json(own / f"cell-{best.number}.json"), "valid"))["high"]
 
 
 def run(sweep: Sweep, folder: Path | str, workers: int = 1, storage: str | None = None) -> list[dict]:

@@ -39,10 +39,10 @@ def test_the_first_cell_is_always_finished(grid):
     curves = np.array([cell["curves"] for cell in json.loads(grid.read_text())["cells"]])
     reached = np.array([0.9, 0.6, 0.3, 0.1])
     hopeless = {(cell, rung): np.zeros(10) for cell in range(4) for rung in pruning.RUNGS}
-    spent, chosen = pruning.replay(curves, reached, hopeless, np.array([3, 0, 1, 2]), "forecast")
+    spent, chosen = pruning.replay(curves, reached, reached, hopeless, np.array([3, 0, 1, 2]), "forecast")
     assert chosen == 3 and spent == 3 * (EPOCHS + 3 * pruning.RUNGS[0])
     hopeful = {place: np.ones(10) for place in hopeless}
-    assert pruning.replay(curves, reached, hopeful, np.array([3, 0, 1, 2]), "forecast") == (3 * 4 * EPOCHS, 0)
+    assert pruning.replay(curves, reached, reached, hopeful, np.array([3, 0, 1, 2]), "forecast") == (3 * 4 * EPOCHS, 0)
 
 
 def test_a_cut_record_is_refused(grid):

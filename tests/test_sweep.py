@@ -120,6 +120,9 @@ def test_a_hopeless_cell_is_stopped_and_its_forecast_kept(data, tmp_path, monkey
         "why": "unlikely to be the best", "epoch": curves.shape[1], "chance": 0.01, "quantiles": [0.1] * 5})
     found = sweep_study.run(small(data, seeds=1, prune_below=0.05), tmp_path)
     assert [c["state"] for c in found] == ["COMPLETE", "PRUNED", "PRUNED", "PRUNED"]  # the first has nothing to beat
+    study = sweep_study.open_study(small(data, seeds=1, prune_below=0.05), tmp_path)
+    own = sweep_study.place(small(data, seeds=1, prune_below=0.05), tmp_path)
+    assert found[0]["value"] <= sweep_study.to_beat(study, own) <= 1
     assert {c["stopped"]["epoch"] for c in found[1:]} == {5} and "test" not in found[1]
     assert len(found[1]["curves"]["loss"][0]) == 5 and found[1]["value"] is None
 
