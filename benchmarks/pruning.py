@@ -1,15 +1,17 @@
 """Does pruning by the forecast find the best cell of a grid, and for how many epochs?
 
-    python benchmarks/pruning.py                                   # replay the recorded curves of data/sweep
+    python benchmarks/pruning.py                                   # replay the recorded grids of data/sweep
+    python benchmarks/pruning.py --random data/forecast/held_out.csv   # the runs of each task as a random search
     python benchmarks/pruning.py --record DATA NAME --steps 500    # train a grid in full and record it there
 
 A recorded grid has the validation curve of every cell and seed, trained to the end, and what it reached on the whole
-validation split. Replaying visits its cells in many
-random orders and lets a rule stop each one early, as `hrm_lab.sweep` would: the first cell is always finished. A rule
-has *found* the best cell if the finished cell with the best validation is the best of the full grid or within its 95 %
-interval over seeds. Rules: `forecast` (chance of beating the best finished cell below 5 %, seeds averaged), `median`
-(below the median of the earlier cells at that epoch), `halving` (successive halving: on to the next rung only in the
-best third so far), `all`. Prints one JSON object last. Sources: Optuna's MedianPruner and SuccessiveHalvingPruner.
+validation split. Replaying visits its cells in many random orders and lets a rule stop each one early, as
+`hrm_lab.sweep` would: the first cell is always finished. A rule has *found* the best cell if the finished cell with the
+best validation is the best of the full grid or within its 95 % interval (over seeds; with one seed, Wilson's over the
+puzzles). Rules: `forecast` (chance of ending above the best finished cell's interval below 5 %, seeds averaged),
+`no margin` (the same, above its value), `median` (below the median of the earlier cells at that epoch), `halving`
+(successive halving: on to the next rung only in the best third so far), `all`. Prints one JSON object last. Sources:
+Optuna's MedianPruner and SuccessiveHalvingPruner.
 """
 
 import argparse
@@ -19,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hrm_lab import metrics, runs
+from hrm_lab import forecast_curves, metrics, runs
 from hrm_lab.alarms import EPOCHS
 from hrm_lab.forecast_bank import shipped
 from hrm_lab.puzzles import dataset
@@ -31,6 +33,8 @@ GRID = {"lr": [1e-4, 5e-4, 1e-3], "hidden": [128, 256], "batch": [4, 8]}
 MODEL = {"variant": "hrm", "heads": 4, "H_layers": 1, "L_layers": 1, "H_cycles": 1, "L_cycles": 1, "inner_multiple": 64,
          "expansion": 2, "halt_max_steps": 2, "halt_confidence": 0.9, "q_bias": 0}
 BELOW = 0.05
+RULES = ("forecast", "no margin", "median", "halving", "all")
+LEAST = 8  # runs of a task that make a search
 
 
 def record(data: str, name: str, steps: int, eval_n: int, seeds: int):
@@ -52,10 +56,12 @@ def record(data: str, name: str, steps: int, eval_n: int, seeds: int):
         runs.write_atomic(path, json.dumps(told | {"cpu_seconds": round(spent, 1), "cells": found}) + "\n")
 
 
-def replay(curves: np.ndarray, reached: np.ndarray, ahead: dict, order: np.ndarray, rule: str) -> tuple[int, int]:
+def replay(curves: np.ndarray, reached: np.ndarray, high: np.ndarray, ahead: dict, order: np.ndarray,
+           rule: str, below: float = BELOW) -> tuple[int, int]:
     """(epochs trained over all seeds, chosen cell).
 
-    curves (cells, seeds, epochs); reached (cells,): what a cell is worth when finished; ahead: (cell, rung) -> samples.
+    curves (cells, seeds, epochs); reached, high (cells,): what a cell is worth when finished, and the upper end of its
+    interval; ahead: (cell, rung) -> samples.
     """
     seeds, epochs = curves.shape[1:]
     mean, best, spent, seen = curves.mean(1), None, 0, {rung: [] for rung in RUNGS}
@@ -64,7 +70,8 @@ def replay(curves: np.ndarray, reached: np.ndarray, ahead: dict, order: np.ndarr
         for rung in RUNGS:
             value, before = mean[cell, rung - 1], seen[rung]
             if best is not None and (
-                    rule == "forecast" and (ahead[cell, rung] > reached[best]).mean() < BELOW
+                    rule == "forecast" and (ahead[cell, rung] > high[best]).mean() < below
+                    or rule == "no margin" and (ahead[cell, rung] > reached[best]).mean() < below
                     or rule == "median" and len(before) >= 2 and value < np.median(before)
                     or rule == "halving" and len(before) >= 2 and (np.array(before) > value).mean() > 1 / 3):
                 ended = rung
@@ -76,16 +83,32 @@ def replay(curves: np.ndarray, reached: np.ndarray, ahead: dict, order: np.ndarr
     return spent, int(best)
 
 
-def judge(path: Path, orders: int) -> dict:
-    """All rules on one recorded grid."""
-    told = runs.read_json(path)
+def searches(path: str) -> dict[str, dict]:
+    """Recorded curves as random searches: task -> a record like a grid's, a run a cell, of tasks with LEAST runs."""
+    found = {}
+    for curve in forecast_curves.read(path):
+        if len(curve.values) == EPOCHS and curve.metric in ("exact_match", "token_accuracy"):
+            found.setdefault(curve.task, {}).setdefault(curve.run, {})[curve.metric] = curve
+    records = {}
+    for task, own in found.items():
+        chosen = [(run, c.get("exact_match") or c["token_accuracy"]) for run, c in own.items()]
+        if len(chosen) >= LEAST:
+            records[task] = {"n": max(1, min(c.n for _, c in chosen)), "cpu_seconds": None, "cells": [
+                {"cell": {"run": run}, "reached": [c.values[-1]], "curves": [list(c.values)]} for run, c in chosen]}
+    return records
+
+
+def judge(name: str, told: dict, orders: int) -> dict:
+    """All rules on one recorded grid or search."""
     curves = np.array([cell["curves"] for cell in told["cells"]])  # (cells, seeds, epochs)
     if curves.ndim != 3 or curves.shape[2] != EPOCHS:
-        raise ValueError(f"{path}: got curves of shape {curves.shape}, expected (cells, seeds, {EPOCHS})")
+        raise ValueError(f"{name}: got curves of shape {curves.shape}, expected (cells, seeds, {EPOCHS})")
     cells, seeds, _ = curves.shape
     final = np.array([cell["reached"] for cell in told["cells"]])  # (cells, seeds) on the whole validation split
     top = int(final.mean(1).argmax())
-    low = metrics.bootstrap(final[top])["low"]
+    scores = [metrics.bootstrap(own) if seeds > 1 else metrics.proportion(round(own[0] * told["n"]), told["n"])
+              for own in final]
+    low, high = scores[top]["low"], np.array([s["high"] for s in scores])
     bank, ahead = shipped(), {}
     for cell in range(cells):
         for rung in RUNGS:
@@ -93,15 +116,15 @@ def judge(path: Path, orders: int) -> dict:
             ahead[cell, rung] = np.ones(1) * np.inf if seen is None else seen.samples[:, -1]
     rng, rules = np.random.default_rng(0), {}
     drawn = [rng.permutation(cells) for _ in range(orders)]
-    for rule in ("forecast", "median", "halving", "all"):
-        spent, chosen = zip(*(replay(curves, final.mean(1), ahead, order, rule) for order in drawn), strict=True)
+    for rule in RULES:
+        spent, chosen = zip(*(replay(curves, final.mean(1), high, ahead, order, rule) for order in drawn), strict=True)
         share = np.array(spent) / (cells * seeds * EPOCHS)
         found = np.array([final[c].mean() >= low - 1e-9 for c in chosen])
         rules[rule] = {"epochs": float(share.mean()), "epochs_5_95": np.quantile(share, [0.05, 0.95]).tolist(),
                        "best_or_within": metrics.proportion(int(found.sum()), orders),
                        "same_cell": float(np.mean([c == top for c in chosen])),
                        "regret": float(np.mean([final[top].mean() - final[c].mean() for c in chosen]))}
-    return {"grid": path.stem, "cells": cells, "seeds": seeds, "n": told["n"],
+    return {"grid": name, "cells": cells, "seeds": seeds, "n": told["n"],
             "best": told["cells"][top]["cell"], "best_value": float(final[top].mean()), "best_low": low,
             "cpu_seconds_in_full": told["cpu_seconds"], "rules": rules}
 
@@ -109,6 +132,7 @@ def judge(path: Path, orders: int) -> dict:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--record", nargs=2, metavar=("DATA", "NAME"), help="folder of a dataset, name of the record")
+    parser.add_argument("--random", metavar="CURVES", help="replay the runs of each task of a CSV of curves instead")
     parser.add_argument("--steps", type=int, default=500, help="at batch 8; half the batch, twice the steps")
     parser.add_argument("--eval-n", type=int, default=32)
     parser.add_argument("--seeds", type=int, default=3)
@@ -116,19 +140,23 @@ def main() -> int:
     given = parser.parse_args()
     if given.record:
         record(*given.record, given.steps, given.eval_n, given.seeds)
-    files = sorted(FOLDER.glob("*.json"))
-    if not files:
-        parser.error(f"{FOLDER.name}: no recorded grid, expected one (--record)")
     try:
-        found = [judge(path, given.orders) for path in files]
-    except ValueError as error:
+        records = (searches(given.random) if given.random else
+                   {path.stem: runs.read_json(path) for path in sorted(FOLDER.glob("*.json"))})
+        found = [judge(name, told, given.orders) for name, told in records.items()]
+    except (ValueError, OSError) as error:
         parser.error(str(error))
+    if not found:
+        parser.error(f"{given.random or FOLDER.name}: nothing to replay, expected a recorded grid (--record)")
     for grid in found:
         print(f"{grid['grid']}: best {grid['best']} {100 * grid['best_value']:.1f} %")
         for rule, told in grid["rules"].items():
             print(f"    {rule:9} {100 * told['epochs']:5.1f} % of the epochs; best or within its interval: "
                   f"{metrics.format_score(told['best_or_within'])}; regret {100 * told['regret']:.2f} points")
-    print(json.dumps({"orders": given.orders, "prune_below": BELOW, "grids": found}))
+    mean = {rule: {what: float(np.mean([g["rules"][rule][what] for g in found])) for what in ("epochs", "regret")}
+            | {"best_or_within": float(np.mean([g["rules"][rule]["best_or_within"]["value"] for g in found]))}
+            for rule in found[0]["rules"]}
+    print(json.dumps({"orders": given.orders, "prune_below": BELOW, "mean": mean, "grids": found}))
     return 0
 
 

@@ -80,10 +80,11 @@ def courses(cells: list[dict]) -> Figure:
 
 def importance_bars(shares: dict[str, float]) -> Figure:
     """The share of the variance over the grid that each setting explains, the largest on top."""
-    names = ["interaction", *sorted(shares.keys() - {"interaction"}, key=lambda name: shares[name])]
+    rest = [name for name in ("interaction",) if name in shares]
+    names = [*rest, *sorted(shares.keys() - {"interaction"}, key=lambda name: shares[name])]
     values = [shares[name] for name in names]
     fig, ax = plt.subplots(figsize=(WIDTH * 0.75, 0.9 + 0.4 * len(names)))
-    bars = ax.barh(names, values, color=[MUTED, *[BLUE] * (len(names) - 1)])
+    bars = ax.barh(names, values, color=[MUTED if name in rest else BLUE for name in names])
     ax.bar_label(bars, [f"{100 * v:.0f} %" for v in values], padding=3, fontsize=10)
     ax.set(xlim=(0, 1.08), xlabel="share of the variance between cells")
     ax.xaxis.set_major_formatter(PercentFormatter(1.0))

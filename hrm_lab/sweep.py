@@ -4,9 +4,10 @@ What is unusual:
 - A trial is a *cell* (one setting), not a run: its seeds train in lockstep, so that the curve which is forecast is
   their mean, and no cell is judged by one lucky seed. On the way `eval_n` puzzles are enough; a finished cell is judged
   by exact match on the whole validation split, at its last step, not at its best.
-- Pruning asks what people ask: how likely is it that this cell, at the end, beats the best finished one? Below
-  `prune_below` it stops; its forecast stands in its place in the heat map. The test split is looked at by finished
-  cells only, and chooses nothing.
+- Pruning asks what people ask: how likely is it that this cell, at the end, beats the best finished one by more than
+  that one's own 95 % interval? Below `prune_below` it stops; its forecast stands in its place in the heat map. (Without
+  that margin, cells that are nearly as good are trained to the end for nothing.) The test split is looked at by
+  finished cells only, and chooses nothing.
 - All cells get the same number of examples: half the batch, twice the steps. An epoch is a fiftieth of a run.
 
 The study, its workers and the command are in `hrm_lab.sweep_study`.
@@ -178,7 +179,7 @@ def restore(trainers: list[Trainer], path: Path) -> tuple[int, dict, float]:
 
 
 def judge(curves: np.ndarray, n: int, best: float, below: float, bank=None) -> dict | None:
-    """Why a cell should stop now: the chance that the mean of its seeds beats `best` at the last epoch is too low.
+    """Why a cell should stop now: the chance that the mean of its seeds is above `best` at the last epoch is too low.
 
     curves (seeds, epochs) in [0, 1]; n: puzzles behind each value. None: go on, also where there is no forecast.
     """

@@ -76,13 +76,6 @@ def importances(cells: list[dict]) -> dict[str, float]:
     return found | {"interaction": max(0.0, 1 - sum(found.values())) if total else 0.0}
 
 
-def importances_of_tpe(study) -> dict[str, float]:
-    """The same question for free search spaces, by Optuna's PED-ANOVA (Watanabe et al. 2023) over finished trials."""
-    import optuna
-
-    return optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
-
-
 def named(cell: dict) -> str:
     return ", ".join(f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}"
                      for name, value in cell["cell"].items())

@@ -8,7 +8,8 @@ database that Optuna's storage URLs name, and is SQLite in that folder by defaul
     python -m hrm_lab.sweep_study --preset laptop --workers 2      # as often as you like: it goes on
     python -m hrm_lab.sweep_study --preset full --storage postgresql://host/sweeps     # on each of several machines
 
-Source: Akiba et al. 2019 (arXiv 1907.10902). Optuna's own retry of stale trials works by heartbeats and takes minutes.
+Sources: Akiba et al. 2019 (arXiv 1907.10902); Watanabe et al. 2023 (arXiv 2304.10255) for PED-ANOVA. Optuna's own
+retry of stale trials works by heartbeats and takes minutes.
 """
 
 import argparse
@@ -25,9 +26,11 @@ import numpy as np
 
 from hrm_lab import notebooks, runs
 from hrm_lab.ablation import identity, start_worker
+from hrm_lab.ablation_results import share
 from hrm_lab.forecast_bank import shipped
 from hrm_lab.puzzles import dataset
 from hrm_lab.sweep import Sweep, judge, read, train_cell
+from hrm_lab.sweep_results import importances as main_effects
 from hrm_lab.sweep_results import outcomes
 from hrm_lab.train import fingerprint
 
@@ -157,10 +160,8 @@ def run_trial(study, trial, sweep: Sweep, own: Path):
         if epoch not in sweep.rungs:
             return None
         trial.report(float(curves[:, -1].mean()), epoch)
-        finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if not finished or not sweep.prune_below:
-            return None
-        return judge(curves, n, max(t.value for t in finished), sweep.prune_below, bank)
+        best = to_beat(study, own)
+        return judge(curves, n, best, sweep.prune_below, bank) if best is not None and sweep.prune_below else None
 
     found = train_cell(sweep, cell, stop, own / f"checkpoint-{identity(cell)}.safetensors")
     runs.write_json(own / f"cell-{trial.number}.json", {"cell": cell, **found})
@@ -173,6 +174,17 @@ def run_trial(study, trial, sweep: Sweep, own: Path):
         study.tell(trial, value)
         said = f"exact match {100 * value:.1f} %"
     print(f"trial {trial.number} {cell}: {said}", flush=True)
+
+
+def to_beat(study, own: Path) -> float | None:
+    """The upper end of the best finished cell's 95 % interval, over seeds and puzzles; None before there is one."""
+    from optuna.trial import TrialState
+
+    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not finished:
+        return None
+    best = max(finished, key=lambda trial: trial.value)
+    return share(outcomes(runs.read_json(own / f"cell-{best.number}.json"), "valid"))["high"]
 
 
 def run(sweep: Sweep, folder: Path | str, workers: int = 1, storage: str | None = None) -> list[dict]:
@@ -193,6 +205,16 @@ def cells(sweep: Sweep, folder: Path | str, storage: str | None = None) -> list[
     return [{"number": t.number, "state": t.state.name, "value": t.value if t.state.name == "COMPLETE" else None,
              **runs.read_json(place(sweep, folder) / f"cell-{t.number}.json")}
             for t in study.get_trials(deepcopy=False) if t.state.name in ("COMPLETE", "PRUNED")]
+
+
+def importances(sweep: Sweep, folder: Path | str, storage: str | None = None) -> dict[str, float]:
+    """Setting -> what it explains: of a grid its main effects, of a free search PED-ANOVA over the finished trials."""
+    if sweep.sampler == "grid":
+        return main_effects(cells(sweep, folder, storage))
+    import optuna
+
+    return optuna.importance.get_param_importances(open_study(sweep, folder, storage),
+                                                   evaluator=optuna.importance.PedAnovaImportanceEvaluator())
 
 
 def main(argv=None) -> int:

@@ -109,6 +109,7 @@ def test_every_cell_is_tried_once_and_a_second_call_adds_nothing(data, tmp_path)
     for c in found:
         assert np.shape(c["curves"]["exact_match"]) == (1, EPOCHS) and c["test"]["n"] == 24
         assert c["value"] == pytest.approx(c["curves"]["exact_match"][0][-1])  # eval_n is the whole split here
+    assert set(sweep_study.importances(sweep, tmp_path)) == {"lr", "batch", "interaction"}
     assert sweep_study.work(sweep, tmp_path) == 0
     assert sweep_study.cells(sweep, tmp_path) == found
     assert sweep_study.cells(replace(sweep, seeds=2), tmp_path) == []  # another sweep is another study
@@ -119,6 +120,9 @@ def test_a_hopeless_cell_is_stopped_and_its_forecast_kept(data, tmp_path, monkey
         "why": "unlikely to be the best", "epoch": curves.shape[1], "chance": 0.01, "quantiles": [0.1] * 5})
     found = sweep_study.run(small(data, seeds=1, prune_below=0.05), tmp_path)
     assert [c["state"] for c in found] == ["COMPLETE", "PRUNED", "PRUNED", "PRUNED"]  # the first has nothing to beat
+    study = sweep_study.open_study(small(data, seeds=1, prune_below=0.05), tmp_path)
+    own = sweep_study.place(small(data, seeds=1, prune_below=0.05), tmp_path)
+    assert found[0]["value"] <= sweep_study.to_beat(study, own) <= 1
     assert {c["stopped"]["epoch"] for c in found[1:]} == {5} and "test" not in found[1]
     assert len(found[1]["curves"]["loss"][0]) == 5 and found[1]["value"] is None
 
@@ -129,6 +133,8 @@ def test_tpe_tries_as_many_cells_as_asked(data, tmp_path):
     found = sweep_study.run(sweep, tmp_path)
     assert len(found) == 3 and all(1e-4 <= c["cell"]["lr"] <= 1e-2 for c in found)
     assert {type(c["cell"]["L_cycles"]) for c in found} == {int}
+    shares = sweep_study.importances(sweep, tmp_path)
+    assert set(shares) == {"lr", "L_cycles"} and all(0 <= share <= 1 for share in shares.values())
 
 
 def test_a_diverged_cell_is_a_result(data, tmp_path):
