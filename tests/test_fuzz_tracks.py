@@ -99,8 +99,7 @@ TRAINING = {"prompt": [{"role": "user", "content": "hi"}], "completion": "{}"}
 def test_any_chat_is_read_or_refused_in_one_line(tmp_path, row):
     (tmp_path / "train.jsonl").write_bytes(dumped(row))
     with one_line():
-        for chat in chats.read(tmp_path / "train.jsonl"):
-            chats.parsed(chat)
+        chats.read(tmp_path / "train.jsonl")
     chats.is_chat(tmp_path / "train.jsonl")
 
 

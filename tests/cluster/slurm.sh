@@ -23,7 +23,7 @@ up() {
     cat >$conf <<EOF
 $mark
 ClusterName=hrmlab
-SlurmctldHost=$(hostname -s)
+SlurmctldHost=$(hostname -s)(127.0.0.1)
 SlurmUser=root
 AuthType=auth/munge
 StateSaveLocation=$state/ctld
