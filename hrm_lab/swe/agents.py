@@ -5,8 +5,8 @@ reads the coverage of failing against passing tests; the verifier is the sandbox
 coordinator says how much of the budget each editor is worth, from what the failing tests say: its score of a candidate
 is the prior's + the weight of the candidate's editor on `signs` of the evidence, a conditional logit fitted to injected
 bugs. Unusual: no messages and no roles; an agent is a distribution over candidates, and to coordinate is to mix them,
-so that one `scores` plugs into any search. What the messages say is new to the linear prior, which learnt without
-tests.
+so that one `scores` plugs into any search. That mix is off by default (the card of the weights says why); what is on is
+the split of the budget between the probe, the given program's edits and those of mended ones (nodes.most_likely).
 """
 
 import re

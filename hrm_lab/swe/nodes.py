@@ -16,6 +16,7 @@ from .feedback import Feedback, Seen, State
 from .probe import UNKNOWN, Facts
 
 C = 1.0  # PUCT's exploration
+DOUBT = 0.3  # of the scores' mass that all candidates share alike: scores are surer than they should be
 ASKED = 6000  # most probable candidates that are probed; a long function has five times as many
 
 
@@ -61,7 +62,8 @@ class Node:
         if not self.left.any():
             return 0.0
         top = self.scores.max()
-        return self.worth * float(np.exp(self.scores[self.left].max() - top) / np.exp(self.scores - top).sum())
+        share = float(np.exp(self.scores[self.left].max() - top) / np.exp(self.scores - top).sum())
+        return self.worth * ((1 - DOUBT) * share + DOUBT / len(self.edits))
 
     def ask(self, probe: Callable[[str, list[Edit], Evidence], Facts], feedback: Feedback | None) -> int:
         """Weigh the candidates by what the probe tells of them, too; how many executions it took."""

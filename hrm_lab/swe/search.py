@@ -31,7 +31,7 @@ from .sandbox import Result, Server
 LIMITS = Limits(cpu_seconds=0.5)
 FUEL = 200_000  # of a candidate at least; more if the given program needs much, or if it mends tests
 UNASKED = 1  # executions on a program before its candidates are probed: what the probe itself counts as
-STEP = 0.3  # worth of a program that an edit mended in part, of that of the one before
+STEP = 0.1  # worth of a program that an edit mended in part, of that of the one before: few repairs take two edits
 NODES = 4  # such programs at most
 TOP = 20  # of the ranking
 CONVERGED = 100  # executions
