@@ -4,8 +4,8 @@
     python benchmarks/testgen.py --part forms --n 1500 --epochs 12 --test 200
 
 cycles: recursion over the source 0, 1 and 2 times at equal parameters, on the arithmetic that expressions usually do.
-forms: HRM encoder and decoder, its control without recursion, HRM-Text and a plain Llama of `transformers`, from scratch on
-the same examples, judged on new values and on held-out paraphrases. The last line is one JSON object.
+forms: HRM encoder and decoder, its control without recursion, HRM-Text and a plain Llama of `transformers`, from
+scratch on the same examples, judged on new values and on held-out paraphrases. The last line is one JSON object.
 """
 
 import argparse

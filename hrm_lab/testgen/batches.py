@@ -2,8 +2,10 @@
 
 Unusual: source and target are padded apart, each to the longest of its own kind in the batch, and the loss mask comes
 from the target's length alone. (One shared maximum for both, a mask from the input's length and a loss over padding
-are how a model of this kind is most often broken in silence.) Batches hold examples of like length; their order
-depends on seed and epoch alone, so that a resumed run needs no more than its step.
+are how a model of this kind is most often broken in silence.) Batches are not sorted by length: tests of one family are
+equally long, so that sorting puts one family in a batch, and a model learns to write tests without ever telling
+families apart (perplexity 1.04 and one test in twenty correct; measured). Their order depends on seed and epoch
+alone, so that a resumed run needs no more than its step.
 """
 
 from dataclasses import dataclass
@@ -13,8 +15,6 @@ import torch
 from torch import Tensor
 
 from hrm_lab.testgen.tokenizer import PAD
-
-POOL = 16  # batches that are sorted by length together
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,6 @@ def collate(pairs: list[Pair]) -> Batch:
 
 
 def epoch_order(pairs: list[Pair], batch: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """The batches of one epoch as arrays of indices: every example once, like lengths together."""
-    rng = np.random.default_rng((seed, epoch))
-    order = rng.permutation(len(pairs))
-    length = np.array([len(p.target) for p in pairs])
-    found = []
-    for at in range(0, len(order), batch * POOL):
-        pool = order[at:at + batch * POOL]
-        pool = pool[np.argsort(length[pool], kind="stable")]
-        found += [pool[b:b + batch] for b in range(0, len(pool), batch)]
-    return [found[n] for n in rng.permutation(len(found))]
+    """The batches of one epoch as arrays of indices: every example once, in random order."""
+    order = np.random.default_rng((seed, epoch)).permutation(len(pairs))
+    return [order[at:at + batch] for at in range(0, len(order), batch)]

@@ -3,16 +3,15 @@
 Pre-training and fine-tuning are the same call on other pairs. The checkpoint that counts has its epoch in its name
 (`checkpoints/best-epoch-007.safetensors`). A run that was killed goes on from its last whole epoch and ends with the
 same bits (CPU, same thread count): the order of batches and the hidden source tokens depend on seed and step alone.
-Unusual: a test's first words tell nearly all the others, so a decoder learns to continue tests long before it reads the
-requirement (perplexity 1.04 and one test in twenty correct, measured). Two remedies: first epochs train on the first
-tokens of a target only (`grow`), and the decoder sees its own earlier words with gaps (Bowman et al. 2016, arXiv
-1511.06349). The best epoch is chosen by a task score where the caller gives one (`check`), by the loss only where it
-ties. Some words of the source are hidden, so that a paraphrase may lack the words that gave a family away.
+Unusual: the best epoch is chosen by a task score where the caller gives one (`check`), by the loss only where it ties.
+Some words of the source are hidden in training, so that a paraphrase may lack the words that gave a family away, and
+some of the target's earlier words, so that the decoder must look at the requirement (Bowman et al. 2016, arXiv
+1511.06349).
 """
 
 import copy
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +24,11 @@ from hrm_lab.testgen.batches import Batch, Pair, collate, epoch_order
 from hrm_lab.testgen.seq2seq import Seq2Seq, Seq2SeqConfig
 from hrm_lab.testgen.tokenizer import HIDDEN, SPECIAL
 
-FIRST = 4  # tokens of a target: tag, title, name
-
-
 @dataclass(frozen=True)
 class Training:
     """One run. `hide`: share of source tokens hidden, placeholders (ids from `visible_from` on) never.
 
-    hide_said: share of the target's own earlier tokens hidden; grow: epochs that train on a target's first tokens only.
+    hide_said: share of the target's own earlier tokens hidden.
     """
 
     epochs: int = 12
@@ -45,7 +41,6 @@ class Training:
     ema: float = 0.98
     hide: float = 0.1
     hide_said: float = 0.1
-    grow: int = 0
     visible_from: int = 10**9
     patience: int = 4  # epochs without a better one
     precision: str = "auto"
@@ -79,13 +74,6 @@ def hide(batch: Batch, c: Training, step: int):
     for ids, share, end in ((batch.source, c.hide, c.visible_from), (batch.said, c.hide_said, 10**9)):
         drawn = torch.from_numpy(rng.random(tuple(ids.shape))).to(ids.device)
         ids[(drawn < share) & (ids >= len(SPECIAL)) & (ids < end)] = HIDDEN
-
-
-def begun(pair: Pair, c: Training, epoch: int) -> Pair:
-    """The pair as it is trained on in an epoch: its first tokens while targets grow."""
-    if epoch > c.grow:
-        return pair
-    return replace(pair, target=pair.target[:FIRST if 2 * epoch <= c.grow else 3 * FIRST])
 
 
 def token_nll(model: nn.Module, pairs: list[Pair], dtype: torch.dtype = torch.float32,
@@ -147,7 +135,7 @@ def fit(model: nn.Module, c: Training, train: list[Pair], valid: list[Pair], run
         total = tokens = 0.0
         model.train()
         for rows in epoch_order(train, c.batch, c.seed, epoch):
-            batch = collate([begun(train[n], c, epoch) for n in rows]).to(device)
+            batch = collate([train[n] for n in rows]).to(device)
             hide(batch, c, step)
             loss = loss_of(model, batch, dtype)
             loss.backward()

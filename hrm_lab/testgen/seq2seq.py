@@ -8,9 +8,8 @@ each level once, without recursion: the plain control, with exactly the same par
 
 The contract that every model of test generation keeps: `nll(batch) -> (B, T)` nats of each target token, zero on
 padding; `generate(sources, limit, choose) -> token ids`. Unusual: target tokens and output share their embeddings, the
-source has its own. (Shared by all three, the softmax drags every word that no test holds the same way at every step,
-and the requirement becomes unreadable: it was tried.) Post-norm without learned scales, as in the lab's own blocks;
-products in bf16 where the processor is fast in it.
+source has its own; the mean state of the source is added at every position of the target. Post-norm without learned
+scales, as in the lab's own blocks; products in bf16 where the processor is fast in it.
 """
 
 import math
@@ -143,11 +142,7 @@ class Seq2Seq(nn.Module):
 
     def memories(self, z_H: Tensor, source_mask: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """What the decoder knows of the source, once for all target tokens: the gist (B, 1, D), each layer's keys,
-        values.
-
-        The gist is the mean state: without it the decoder learns the language of tests long before it looks at
-        the requirement, since that decides a few tokens only.
-        """
+        values."""
         inside = (source_mask[:, 0, 0] == 0).to(z_H.dtype)[..., None]  # (B, S, 1)
         gist = self.glance((z_H * inside).sum(1, keepdim=True) / inside.sum(1, keepdim=True))
         return gist, [layer.split(layer.memory(z_H), 2) for layer in self.decoder]

@@ -44,6 +44,11 @@ def test_tokens_give_the_text_back(text):
     assert not {tokenizer.PAD, tokenizer.BEGIN, tokenizer.END} & set(ids)
 
 
+def test_examples_of_one_length_do_not_share_their_batches():
+    pairs = [Pair((5,), (5,) * (1 + k % 4)) for k in range(400)]
+    assert all(len({len(pairs[n].target) for n in rows}) == 4 for rows in epoch_order(pairs, 32, 0, 1))
+
+
 def test_a_placeholder_is_one_token_and_digits_stand_alone():
     assert len(tokenizer.encode(BPE, "{NUM1}")) == 1
     assert len(tokenizer.encode(BPE, "2026")) == 4

@@ -101,12 +101,6 @@ def test_what_the_model_has_said_has_gaps_and_what_it_must_say_has_none():
     assert bool(((batch.said == batch.target) | (batch.said == HIDDEN)).all())
 
 
-def test_targets_grow_from_their_first_tokens():
-    pair = Pair((5,), tuple(range(5, 20)))
-    sizes = [len(finetune.begun(pair, replace(PLAN, grow=4), epoch).target) for epoch in range(1, 7)]
-    assert sizes == [4, 4, 12, 12, 15, 15]
-
-
 def test_bad_settings_and_data_are_refused(tmp_path):
     with pytest.raises(ValueError, match="epochs: got 0"):
         Training(epochs=0)
