@@ -24,6 +24,7 @@ from hrm_lab.testgen.batches import Batch, Pair, collate, epoch_order
 from hrm_lab.testgen.seq2seq import Seq2Seq, Seq2SeqConfig
 from hrm_lab.testgen.tokenizer import HIDDEN, SPECIAL
 
+
 @dataclass(frozen=True)
 class Training:
     """One run. `hide`: share of source tokens hidden, placeholders (ids from `visible_from` on) never.
