@@ -92,8 +92,6 @@ def test_a_target_with_braces_is_not_annotated():
 def test_an_unbound_placeholder_is_an_error():
     with pytest.raises(slots.ExpressionError, match="NUM2"):
         slots.restore("{NUM2 + 1}", {"NUM1": Decimal(1)})
-    with pytest.raises(slots.ExpressionError):
-        slots.restore("{number(NUM1)}", {"NUM1": Decimal(1)})
 
 
 def test_layout_puts_back_the_indentation_of_the_domain():
