@@ -9,7 +9,9 @@ place where the grammar would have let it end, so that what comes out is valid o
 import re
 
 import llguidance
-import llguidance.torch
+import llguidance.numpy
+import numpy as np
+import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -65,13 +67,14 @@ class Constraint:
         matchers = [self.matcher(names) for names in bound]
         size, ends = self.tokenizer.get_vocab_size(), [0] * len(bound)
         lengths = [0] * len(bound)
-        masks = llguidance.torch.allocate_token_bitmask(len(bound), size)
+        masks = llguidance.numpy.allocate_token_bitmask(len(bound), size)
 
         def choose(logits: Tensor, rows: Tensor) -> Tensor:
-            logits = logits.cpu()
             for n, row in enumerate(rows.tolist()):
-                llguidance.torch.fill_next_token_bitmask(matchers[row], masks, n)
-            llguidance.torch.apply_token_bitmask_inplace(logits, masks[:len(rows)])
+                llguidance.numpy.fill_next_token_bitmask(matchers[row], masks, n)
+            # not by the library's own function for torch, which compiles
+            allowed = np.unpackbits(masks[:len(rows)].view(np.uint8), axis=1, count=size, bitorder="little")
+            logits = logits.cpu().masked_fill(torch.from_numpy(allowed == 0), -torch.inf)
             picked = logits.argmax(-1)
             for row, token in zip(rows.tolist(), picked.tolist(), strict=True):
                 if token != END:
