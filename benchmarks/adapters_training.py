@@ -105,7 +105,8 @@ def train_trl(s: dict) -> dict:
                            gradient_accumulation_steps=s["batch"] // s["micro"], learning_rate=s["lr"], use_cpu=True,
                            lr_scheduler_type="constant", logging_steps=1, report_to=[], save_strategy="no", bf16=False,
                            max_length=None, packing=False, gradient_checkpointing=False, max_grad_norm=1.0,
-                           weight_decay=0.0, disable_tqdm=True, dataset_kwargs={"skip_prepare_dataset": True})
+                           adam_beta2=0.99, weight_decay=0.0, disable_tqdm=True,
+                           dataset_kwargs={"skip_prepare_dataset": True})
         lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
         trainer = InOrder(model=model, args=config, train_dataset=table, processing_class=tokenizer, peft_config=lora,
                           callbacks=[Watch()])
