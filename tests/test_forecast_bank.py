@@ -147,6 +147,6 @@ def test_what_ships_is_small_and_has_both_kinds():
     assert shipped().numbers.shape[1] == len(NUMBERS) and np.isfinite(shipped().numbers).all()
     design = {c.task for c in forecast_curves.read(ROOT / "data/forecast/design.csv")}
     assert set(shipped().keys[:, 0]) == design
-    for name in ("held_out.csv",):
+    for name in ("held_out.csv", "held_out_2.csv"):
         held_out = {c.task for c in forecast_curves.read(ROOT / "data/forecast" / name)}
         assert not design & held_out and len(held_out) >= 3
