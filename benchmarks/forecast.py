@@ -36,7 +36,7 @@ GOALS = {"loss": {"mae": (0.20, 0.12, 0.09), "brier": (0.17, 0.10, 0.07)},
 
 
 def lcdb_curves(count: int, cache: str, seed: int = 0) -> list[SimpleNamespace]:
-    """`count` curves over training set size, half of accuracy and half of log loss, means over seeds on validation data.
+    """`count` curves over training set size, half accuracies and half log losses: means over seeds, validation data.
 
     Sizes are 16 and then mostly half an octave apart: the step of a size is 1 + 2 log2(size / 16). Pairs of data set
     and learner with at least 12 sizes are drawn at random; an accuracy counts with the size of its test set.
