@@ -88,6 +88,14 @@ def test_own_curves_are_added():
     assert shipped().plus(curves).curves("accuracy") == shipped().curves("accuracy") + 2
 
 
+def test_the_bank_of_hrms_is_a_part_of_all():
+    hrm = shipped("hrm")
+    assert all(50 <= hrm.curves(kind) < shipped().curves(kind) for kind in ("loss", "accuracy"))
+    assert {"seq-copy", "maze-4x4"} <= set(hrm.keys[:, 0]) and "teacher" not in hrm.keys[:, 0]
+    with pytest.raises(ValueError, match="model: got 'mlp', expected all or hrm"):
+        shipped("mlp")
+
+
 # ---------------------------------------------------------------- files
 
 curves_strategy = st.lists(st.builds(
