@@ -27,6 +27,8 @@ def add(commands):
     one.add_argument("--targets", metavar="FILE.json", help='such as {"loss": "<0.3", "exact_match": ">0.9"}')
     one.add_argument("--x", default="epoch", metavar="FIELD", help="the field that --epoch counts (default: epoch)")
     one.add_argument("--examples", type=int, metavar="N", help="examples behind each accuracy, where rows have no n")
+    one.add_argument("--model", choices=("hrm", "all"), default="hrm",
+                     help="calibrate on past curves of HRMs, or of MLPs too (default: hrm)")
     one.add_argument("--curves", metavar="FILE.csv", help="own past curves, added to the bank that ships")
     one.add_argument("--ledger", metavar="FILE.jsonl", help="keep the forecasts, score those whose epoch has come")
     one.add_argument("--json", action="store_true", help="print one JSON object instead of text")
@@ -61,7 +63,7 @@ def answer(arguments: argparse.Namespace) -> tuple[Outlook | None, dict, list[st
     if not any(isinstance(r.get(arguments.x), int | float) for r in rows):
         raise ValueError(f"{arguments.history}: no row has the field {arguments.x!r}; expected it to count the epochs "
                          "(--x names another)")
-    bank = forecast_bank.shipped()
+    bank = forecast_bank.shipped(arguments.model)
     if arguments.curves:
         bank = bank.plus(forecast_curves.read(arguments.curves))
     if arguments.targets:

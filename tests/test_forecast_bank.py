@@ -88,6 +88,14 @@ def test_own_curves_are_added():
     assert shipped().plus(curves).curves("accuracy") == shipped().curves("accuracy") + 2
 
 
+def test_the_bank_of_hrms_is_a_part_of_all():
+    hrm = shipped("hrm")
+    assert all(50 <= hrm.curves(kind) < shipped().curves(kind) for kind in ("loss", "accuracy"))
+    assert {"seq-copy", "maze-4x4"} <= set(hrm.keys[:, 0]) and "teacher" not in hrm.keys[:, 0]
+    with pytest.raises(ValueError, match="model: got 'mlp', expected all or hrm"):
+        shipped("mlp")
+
+
 # ---------------------------------------------------------------- files
 
 curves_strategy = st.lists(st.builds(
@@ -147,6 +155,6 @@ def test_what_ships_is_small_and_has_both_kinds():
     assert shipped().numbers.shape[1] == len(NUMBERS) and np.isfinite(shipped().numbers).all()
     design = {c.task for c in forecast_curves.read(ROOT / "data/forecast/design.csv")}
     assert set(shipped().keys[:, 0]) == design
-    for name in ("held_out.csv",):
+    for name in ("held_out.csv", "held_out_2.csv"):
         held_out = {c.task for c in forecast_curves.read(ROOT / "data/forecast" / name)}
         assert not design & held_out and len(held_out) >= 3
