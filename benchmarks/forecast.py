@@ -36,7 +36,7 @@ GOALS = {"loss": {"mae": (0.20, 0.12, 0.09), "brier": (0.17, 0.10, 0.07)},
 
 
 def lcdb_curves(count: int, cache: str, seed: int = 0) -> list[SimpleNamespace]:
-    """`count` accuracy and as many log-loss curves over training set size, means over seeds on validation data.
+    """`count` curves over training set size, half accuracies and half log losses: means over seeds, validation data.
 
     Sizes are 16 and then mostly half an octave apart: the step of a size is 1 + 2 log2(size / 16). Pairs of data set
     and learner with at least 12 sizes are drawn at random; an accuracy counts with the size of its test set.
@@ -50,7 +50,7 @@ def lcdb_curves(count: int, cache: str, seed: int = 0) -> list[SimpleNamespace]:
             means = rows.groupby(columns[:3]).agg({"score_valid": "mean", "size_test": "first"}).reset_index()
             curves = [(key, group) for key, group in means.groupby(columns[:2]) if len(group) >= 12
                       and np.isfinite(group.score_valid).all() and group.score_valid.iloc[0] > 0]
-            for i in rng.permutation(len(curves))[:count]:
+            for i in rng.permutation(len(curves))[:count // 2]:
                 (data, learner), group = curves[i]
                 found.append(SimpleNamespace(
                     task=f"{data}", run=learner, kind=kind, n=int(group.size_test.iloc[0]) if kind == "accuracy" else 0,
@@ -131,7 +131,7 @@ def show(line: dict) -> str:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--curves", type=Path, help="a file of benchmarks/forecast_curves.py")
-    parser.add_argument("--lcdb", type=int, metavar="N", help="N accuracy and N log-loss curves of the LCDB instead")
+    parser.add_argument("--lcdb", type=int, metavar="N", help="N curves of the LCDB instead")
     parser.add_argument("--cache", default=str(ROOT / "data" / "cache"), help="where the LCDB is fetched to")
     parser.add_argument("--leave-out", action="store_true", help="forecast each task with a bank that lacks it")
     parser.add_argument("--raw", action="store_true", help="without a bank: the uncalibrated average")

@@ -3,10 +3,11 @@
     python benchmarks/lcpfn.py --curves data/forecast/held_out.csv --seconds 240 [--hidden 64 --layers 3]
 
 LC-PFN (Adriaensen et al. 2023, arXiv 2310.20447) is a transformer that has learnt, on curves drawn from a prior, to
-give the distribution of a curve's later values. The weights that its authors published (26M parameters, 10M curves) are not
-part of any package: `lcpfn` 0.1.3 downloads them at import. So this trains one of its kind from the same prior: pow3 +
-ilog2 + janoschek with uniform weights, kept where the curve rises and stays in [0, 1], with Gaussian noise. It is far
-smaller and saw far fewer curves, and says nothing about the published one; more seconds, or a GPU, make it fairer.
+give the distribution of a curve's later values. The weights that its authors published (26M parameters, 10M curves)
+are not part of any package: `lcpfn` 0.1.3 downloads them at import. So this trains one of its kind from the same
+prior: pow3 + ilog2 + janoschek with uniform weights, kept where the curve rises and stays in [0, 1], with Gaussian
+noise. It is far smaller and saw far fewer curves, and says nothing about the published one; more seconds, or a GPU,
+make it fairer.
 
 Unlike there, attention is causal and the place asked for is always the curve's end (epoch 50), so that one curve
 teaches a forecast from each of its prefixes. Losses enter as 1 - loss / (1.05 max seen). The last line is one JSON

@@ -1,15 +1,17 @@
 """Past curves that forecasts are held against: how far off they were sets how wide the next one is.
 
 Each past curve was forecast from its first 5, 7, 10, 14, 20 and 30 points, and how that went is one line of the table:
-the raw quantiles of `hrm_lab.forecast_mixture`, the last value, and what came. A new forecast is adjusted in two
-steps, from the lines that looked ahead from about as many points about as far (a Gaussian kernel in log points and log
-distance; for an accuracy in the last value too, as one near 0 may yet take off and one near 1 cannot): its median
-becomes last value + a (median - last value) + b recent slope, with the a and b that made past errors least (a stack),
-and its spread is scaled so that past intervals held what came (split conformal prediction, each side apart).
+the raw quantiles of `hrm_lab.forecast_mixture`, the last value, and what came. A new forecast is held against the lines
+that looked ahead from about as many points about as far (a Gaussian kernel in log points and log distance), in two ways
+whose quantiles are averaged:
+- a stack: last value + a (raw median - last value) + b recent slope, with the a and b that made past errors least, and
+  the raw spread scaled to what past errors would have needed, each side apart (conformal prediction, local weights);
+- the neighbours: by how much past curves rose that were alike in last value, slope and raw median.
 
 Unusual: the shape of the joint distribution over epochs is kept, only each epoch's values are moved, rank by rank. The
 bank that ships (data/forecast) has runs of small HRMs and MLPs; `Bank.plus` adds a user's own.
-Sources: Vovk et al. 2005 and Romano et al. 2019 (arXiv 1905.03222) for the scaling, Wolpert 1992 for the stack.
+Sources: Romano et al. 2019 (arXiv 1905.03222) and Guan 2023 (arXiv 1908.08558) for the scaling, Wolpert 1992 for the
+stack.
 """
 
 import csv
@@ -29,9 +31,10 @@ DISTANCES = (1.5, 3.0)  # looked ahead to, as multiples of the points seen; and 
 LEAST_CURVES = 20  # of a kind; a smaller bank calibrates nothing
 FLOOR = 0.005  # least half-width, on the scale of `forecast_mixture.scaled`
 WIDTH = 0.35  # of the kernel, in log points and log distance
-LEVEL = 0.15  # of the kernel in the last value of an accuracy
-GRID = (0.1, 0.05)  # of log distance and of the last value: what is learnt from the bank is learnt once a place
-LEVELS = (0.005, 0.05, 0.25, 0.75, 0.95, 0.995)  # at which the spread is set; the median is 0.5
+# widths of the kernel in last value, raw median less last value, and slope: curves that are alike
+ALIKE = {"accuracy": np.array((0.15, 0.15, 0.1)), "loss": np.array((0.6, 0.6, 0.5))}
+GRID = 0.1  # of log distance: lines near a place are looked up once
+LEVELS = (0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995)
 NUMBERS = ("count", "at", "last", "slope", "q05", "q50", "q95", "truth")
 FIELDS = ("task", "run", "metric", "kind", *NUMBERS)
 SHIPPED = Path(__file__).resolve().parents[1] / "data" / "forecast" / "scores.csv"
@@ -93,53 +96,64 @@ class Bank:
 
 
 class Table:
-    """The lines of one kind, and what adjustments from about as many points about as far have in common."""
+    """The lines of one kind."""
 
     def __init__(self, keys: np.ndarray, numbers: np.ndarray, kind: str):
-        count, at, self.last, self.slope, low, self.middle, high, self.truth = numbers.T
+        count, at, last, slope, low, middle, high, truth = numbers.T
         self.kind, self.place = kind, np.log(np.stack((count, at / count), 1))  # (L, 2)
         self.curves, self.tasks = len({tuple(k) for k in keys[:, :3]}), len(set(keys[:, 0]))
-        self.up, self.down = np.maximum(high - self.middle, FLOOR), np.maximum(self.middle - low, FLOOR)
-        self.known = {}
+        self.past = np.stack((last, middle - last, slope), 1)  # (L, 3)
+        self.rose, self.up, self.down = truth - last, np.maximum(high - middle, FLOOR), np.maximum(middle - low, FLOOR)
+        self.known = {}  # places: looked up once
 
-    def near(self, count: int, distance: float, last: float) -> tuple[np.ndarray, np.ndarray]:
-        """(2,) weights of the median and of the slope, (7,) half-widths to the LEVELS, the median in their midst."""
-        level = round(last / GRID[1]) if self.kind == "accuracy" else 0
-        place = (count, round(np.log(distance) / GRID[0]), level)
-        if place not in self.known:
-            gap = ((np.array((np.log(count), GRID[0] * place[1])) - self.place) ** 2).sum(1) / WIDTH**2
-            if self.kind == "accuracy":
-                gap += ((GRID[1] * level - self.last) / LEVEL) ** 2
+    def near(self, count: int, place: int) -> tuple[np.ndarray, np.ndarray]:
+        """Lines (M,) that looked ahead from about as many points about as far, least risen first, and their weights."""
+        if (count, place) not in self.known:
+            gap = ((np.array((np.log(count), GRID * place)) - self.place) ** 2).sum(1) / WIDTH**2
             weights = np.exp(-0.5 * (gap - gap.min()))  # the nearest lines where none is near
-            mine = weights > 1e-3
-            self.known[place] = self.learnt(mine, weights[mine])
-        return self.known[place]
+            mine = np.flatnonzero(weights > 1e-3)
+            mine = mine[np.argsort(self.rose[mine])]
+            self.known[count, place] = mine, weights[mine]
+        return self.known[count, place]
 
-    def learnt(self, mine: np.ndarray, weights: np.ndarray):
-        last, truth = self.last[mine], self.truth[mine]
-        moves = np.stack((self.middle[mine] - last, self.slope[mine]), 1)
-        stack = least_errors(moves, truth, last, weights, self.kind)
-        missed = truth - last - moves @ stack
-        far = missed / np.where(missed > 0, self.up[mine], self.down[mine])
-        order = np.argsort(far)
-        share = weights[order].cumsum() - 0.5 * weights[order]
-        reach = np.interp(LEVELS, share / weights.sum(), far[order])
-        return stack, np.concatenate((np.minimum(reach[:3], 0), [0.0], np.maximum(reach[3:], 0)))
+    def stack(self, mine: np.ndarray, weights: np.ndarray, last: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(2,) weights of raw median and slope; what was missed with them in raw half-widths, and its order, (M,)."""
+        past, rose = self.past[mine], self.rose[mine]
+        if self.kind == "accuracy":
+            weights = weights * np.exp(-0.5 * ((past[:, 0] - last) / ALIKE[self.kind][0]) ** 2)
+        stack = least_errors(past[:, 1:], rose, past[:, 0], weights, self.kind)
+        missed = rose - past[:, 1:] @ stack
+        missed = missed / np.where(missed > 0, self.up[mine], self.down[mine])
+        order = np.argsort(missed)
+        return stack, missed[order], order
 
     def adjust(self, samples: np.ndarray, last: float, slope: float, count: int, distance: np.ndarray) -> np.ndarray:
         out, rank = np.empty_like(samples), (np.arange(len(samples)) + 0.5) / len(samples)
-        for s, away in enumerate(distance):
-            stack, far = self.near(count, away, last)
+        places, stacks = np.round(np.log(distance) / GRID).astype(int), {}
+        for s, place in enumerate(places):
+            mine, weights = self.near(count, place)
+            if place not in stacks:
+                stacks[place] = self.stack(mine, weights, last)
+            stack, missed, order = stacks[place]
             low, raw, high = np.quantile(samples[:, s], (0.05, 0.5, 0.95))
-            reach = far * np.where(far > 0, max(high - raw, FLOOR), max(raw - low, FLOOR))
-            moved = last + stack @ (raw - last, slope) + np.concatenate((1.2 * reach[:1], reach, 1.2 * reach[-1:]))
-            order = np.argsort(samples[:, s], kind="stable")
-            out[order, s] = np.interp(rank, (0, *LEVELS[:3], 0.5, *LEVELS[3:], 1), moved)
+            gap = (self.past[mine] - (last, raw - last, slope)) / ALIKE[self.kind]
+            alike = weights * (1e-4 + np.exp(-0.5 * (gap**2).sum(1)))
+            far = quantiles(missed, alike[order])
+            moved = stack @ (raw - last, slope) + far * np.where(far > 0, max(high - raw, FLOOR), max(raw - low, FLOOR))
+            q = last + 0.5 * (moved + quantiles(self.rose[mine], alike))
+            ends = q[:1] + 0.2 * (q[0] - q[3]), q, q[-1:] + 0.2 * (q[-1] - q[3])
+            out[np.argsort(samples[:, s], kind="stable"), s] = np.interp(rank, (0, *LEVELS, 1), np.concatenate(ends))
         low, high = forecast_mixture.SENSIBLE[self.kind]
         return out.clip(0, 1) if self.kind == "accuracy" else out.clip(low, high)
 
 
-def least_errors(moves: np.ndarray, truth: np.ndarray, last: np.ndarray, weights: np.ndarray, kind: str) -> np.ndarray:
+def quantiles(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted quantiles, at the LEVELS, of values in their order."""
+    share = weights.cumsum()
+    return np.interp(LEVELS, (share - 0.5 * weights) / share[-1], values)
+
+
+def least_errors(moves: np.ndarray, rose: np.ndarray, last: np.ndarray, weights: np.ndarray, kind: str) -> np.ndarray:
     """(2,) how far to go from the last value by each of the moves (L, 2), for the least mean absolute error.
 
     Errors of a loss count on its plain scale, where those of small losses hardly matter. Reweighted least squares,
@@ -147,14 +161,14 @@ def least_errors(moves: np.ndarray, truth: np.ndarray, last: np.ndarray, weights
     """
     prior = np.array((1.0, 0.0))
     stack = prior
-    for _ in range(15):
-        guess = last + moves @ stack
-        missed = np.abs(truth - guess) + 1e-3
-        plain = 1.0 if kind == "accuracy" else np.abs(np.exp(truth) - np.exp(guess)) / missed + 1e-3
+    for _ in range(10):
+        guess = moves @ stack
+        missed = np.abs(rose - guess) + 1e-3
+        plain = 1.0 if kind == "accuracy" else np.exp(last) * np.abs(np.exp(rose) - np.exp(guess)) / missed + 1e-3
         w = weights * plain / missed
         gram = (moves * w[:, None]).T @ moves
-        pull = 0.1 * np.diag(gram).mean() * np.eye(2) + 1e-12 * np.eye(2)
-        stack = prior + np.linalg.solve(gram + pull, (moves * w[:, None]).T @ (truth - last - moves @ prior))
+        pull = (0.1 * np.diag(gram).mean() + 1e-12) * np.eye(2)
+        stack = prior + np.linalg.solve(gram + pull, (moves * w[:, None]).T @ (rose - moves @ prior))
     return stack
 
 
