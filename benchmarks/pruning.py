@@ -8,8 +8,9 @@ A recorded grid has the validation curve of every cell and seed, trained to the 
 validation split. Replaying visits its cells in many random orders and lets a rule stop each one early, as
 `hrm_lab.sweep` would: the first cell is always finished. A rule has *found* the best cell if the finished cell with the
 best validation is the best of the full grid or within its 95 % interval (over seeds; with one seed, Wilson's over the
-puzzles). Rules: `forecast` (chance of ending above the best finished cell's interval below 5 %, seeds averaged),
-`no margin` (the same, above its value), `median` (below the median of the earlier cells at that epoch), `halving`
+puzzles). Rules: `forecast` (behind the best finished cell at that epoch and a chance below 50 % to end above its
+interval, or below 2 %), `forecast alone` (that chance below 5 %), `behind` (only that), `median` (below the median of
+the earlier cells at that epoch), `halving`
 (successive halving: on to the next rung only in the best third so far), `all`. Prints one JSON object last. Sources:
 Optuna's MedianPruner and SuccessiveHalvingPruner.
 """
@@ -25,15 +26,15 @@ from hrm_lab import forecast_curves, metrics, runs
 from hrm_lab.alarms import EPOCHS
 from hrm_lab.forecast_bank import shipped
 from hrm_lab.puzzles import dataset
-from hrm_lab.sweep import METRIC, RUNGS, Sweep, at_the_end, train_cell
+from hrm_lab.sweep import HOPELESS, METRIC, RUNGS, Sweep, at_the_end, train_cell
 from hrm_lab.sweep_results import outcomes
 
 FOLDER = Path(__file__).parent.parent / "data" / "sweep"
 GRID = {"lr": [1e-4, 5e-4, 1e-3], "hidden": [128, 256], "batch": [4, 8]}
 MODEL = {"variant": "hrm", "heads": 4, "H_layers": 1, "L_layers": 1, "H_cycles": 1, "L_cycles": 1, "inner_multiple": 64,
          "expansion": 2, "halt_max_steps": 2, "halt_confidence": 0.9, "q_bias": 0}
-BELOW = 0.05
-RULES = ("forecast", "no margin", "median", "halving", "all")
+BELOW, ALONE = 0.5, 0.05
+RULES = ("forecast", "forecast alone", "behind", "median", "halving", "all")
 LEAST = 8  # runs of a task that make a search
 
 
@@ -70,8 +71,10 @@ def replay(curves: np.ndarray, reached: np.ndarray, high: np.ndarray, ahead: dic
         for rung in RUNGS:
             value, before = mean[cell, rung - 1], seen[rung]
             if best is not None and (
-                    rule == "forecast" and (ahead[cell, rung] > high[best]).mean() < below
-                    or rule == "no margin" and (ahead[cell, rung] > reached[best]).mean() < below
+                    rule == "forecast" and (ahead[cell, rung] > high[best]).mean() < (
+                        below if value < mean[best, rung - 1] else HOPELESS)
+                    or rule == "forecast alone" and (ahead[cell, rung] > high[best]).mean() < ALONE
+                    or rule == "behind" and value < mean[best, rung - 1]
                     or rule == "median" and len(before) >= 2 and value < np.median(before)
                     or rule == "halving" and len(before) >= 2 and (np.array(before) > value).mean() > 1 / 3):
                 ended = rung

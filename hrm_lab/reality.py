@@ -126,7 +126,11 @@ def show(history: list[dict], steps: int | None = None, names: tuple[str, ...] =
         epochs, values, _ = series(rows, metric, "epoch")
         wanted = [target for target in targets if target.metric == metric]
         figure = forecast_fan(epochs, values, made_ones, wanted, title)
-        figure.axes[0].set_xlabel("epoch (fiftieths of the run)")
+        ax = figure.axes[0]
+        handles, labels = ax.get_legend_handles_labels()
+        ax.legend(handles, [label.partition(":")[0] for label in labels], loc="upper left", bbox_to_anchor=(0, -0.18),
+                  ncols=3, title="forecasts: median, 50 and 90 % interval", alignment="left")
+        ax.set_xlabel("epoch (fiftieths of the run)")
         plots.show(figure, fan_alt(epochs, values, made_ones, title))
         display(pd.DataFrame(told).set_index("made at epoch").fillna(""))
         score = scores[f"forecast/{metric}/inside_90"] = inside(history, steps, metric, past)

@@ -5,9 +5,10 @@ What is unusual:
   their mean, and no cell is judged by one lucky seed. On the way `eval_n` puzzles are enough; a finished cell is judged
   by exact match on the whole validation split, at its last step, not at its best.
 - Pruning asks what people ask: how likely is it that this cell, at the end, beats the best finished one by more than
-  that one's own 95 % interval? Below `prune_below` it stops; its forecast stands in its place in the heat map. (Without
-  that margin, cells that are nearly as good are trained to the end for nothing.) The test split is looked at by
-  finished cells only, and chooses nothing.
+  that one's own 95 % interval? It stops where that is below `prune_below` and the cell is behind the best one at the
+  same epoch, or below `HOPELESS`; its forecast stands in its place in the heat map. (The forecast alone is too unsure
+  to save much, being behind alone too hasty: `benchmarks/pruning.py`.) The test split is looked at by finished cells
+  only, and chooses nothing.
 - All cells get the same number of examples: half the batch, twice the steps. An epoch is a fiftieth of a run.
 
 The study, its workers and the command are in `hrm_lab.sweep_study`.
@@ -34,6 +35,7 @@ from hrm_lab.train import TrainConfig, Trainer
 METRIC = "exact_match"
 SAMPLERS = ("grid", "tpe")
 RUNGS = (5, 10, 15, 20, 25, 30, 40)  # epochs at which a cell may be pruned
+HOPELESS = 0.02  # probability at which a cell stops even if it is not behind
 SAVE_AFTER = 60.0  # seconds of training from which a rung writes a checkpoint: quick cells just start again
 MODEL_FIELDS = {f.name for f in fields(HRMConfig)} - {"vocab_size", "seq_len", "grid"}
 TRAIN_FIELDS = {f.name for f in fields(TrainConfig)} - {"steps", "seed", "eval_every"}
@@ -50,7 +52,7 @@ class Sweep:
     seeds: int = 3
     sampler: str = "grid"
     trials: int = 0  # tpe: how many cells are tried
-    prune_below: float = 0.05  # probability of beating the best finished cell; 0: nothing is pruned
+    prune_below: float = 0.5  # probability of beating the best finished cell, for one that is behind; 0: no pruning
     rungs: tuple[int, ...] = RUNGS
 
     def __post_init__(self):
@@ -178,14 +180,23 @@ def restore(trainers: list[Trainer], path: Path) -> tuple[int, dict, float]:
     return saved["epoch"], {name: np.array(curve) for name, curve in saved["curves"].items()}, saved["spent"]
 
 
-def judge(curves: np.ndarray, n: int, best: float, below: float, bank=None) -> dict | None:
-    """Why a cell should stop now: the chance that the mean of its seeds is above `best` at the last epoch is too low.
+@dataclass(frozen=True)
+class Rival:
+    """The best finished cell: upper end of its 95 % interval, and the mean of its seeds after each epoch."""
+
+    high: float
+    curve: np.ndarray  # (EPOCHS,)
+
+
+def judge(curves: np.ndarray, n: int, best: Rival, below: float, bank=None) -> dict | None:
+    """Why a cell should stop now: the chance that the mean of its seeds ends above the best one's interval is too low.
 
     curves (seeds, epochs) in [0, 1]; n: puzzles behind each value. None: go on, also where there is no forecast.
     """
     seen = at_the_end(curves, n, bank)
-    chance = 1.0 if seen is None else float((seen.samples[:, -1] > best).mean())
-    if chance >= below:
+    chance = 1.0 if seen is None else float((seen.samples[:, -1] > best.high).mean())
+    behind = curves[:, -1].mean() < best.curve[curves.shape[1] - 1]
+    if chance >= (below if behind else min(below, HOPELESS)):
         return None
     return {"why": "unlikely to be the best", "epoch": curves.shape[1], "chance": chance,
             "quantiles": seen.quantiles[-1].tolist()}

@@ -29,7 +29,7 @@ from hrm_lab.ablation import identity, start_worker
 from hrm_lab.ablation_results import share
 from hrm_lab.forecast_bank import shipped
 from hrm_lab.puzzles import dataset
-from hrm_lab.sweep import Sweep, judge, read, train_cell
+from hrm_lab.sweep import METRIC, Rival, Sweep, judge, read, train_cell
 from hrm_lab.sweep_results import importances as main_effects
 from hrm_lab.sweep_results import outcomes
 from hrm_lab.train import fingerprint
@@ -176,15 +176,16 @@ def run_trial(study, trial, sweep: Sweep, own: Path):
     print(f"trial {trial.number} {cell}: {said}", flush=True)
 
 
-def to_beat(study, own: Path) -> float | None:
-    """The upper end of the best finished cell's 95 % interval, over seeds and puzzles; None before there is one."""
+def to_beat(study, own: Path) -> Rival | None:
+    """The best finished cell, its interval over seeds and puzzles; None before there is one."""
     from optuna.trial import TrialState
 
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not finished:
         return None
     best = max(finished, key=lambda trial: trial.value)
-    return share(outcomes(runs.read_json(own / f"cell-{best.number}.json"), "valid"))["high"]
+    cell = runs.read_json(own / f"cell-{best.number}.json")
+    return Rival(share(outcomes(cell, "valid"))["high"], np.mean(cell["curves"][METRIC], axis=0))
 
 
 def run(sweep: Sweep, folder: Path | str, workers: int = 1, storage: str | None = None) -> list[dict]:

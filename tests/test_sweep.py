@@ -17,7 +17,7 @@ from hrm_lab import sweep_study
 from hrm_lab.alarms import EPOCHS
 from hrm_lab.model import HRMConfig
 from hrm_lab.puzzles import dataset
-from hrm_lab.sweep import MODEL_FIELDS, Sweep, judge, read, train_cell
+from hrm_lab.sweep import MODEL_FIELDS, Rival, Sweep, at_the_end, judge, read, train_cell
 
 MODEL = {k: v for k, v in vars(tiny()).items() if k in MODEL_FIELDS}
 TRAIN = {"steps": 50, "batch": 8, "eval_n": 16, "warmup": 2, "optimizer": "adamw", "lr": 3e-3}
@@ -76,10 +76,14 @@ def test_all_cells_see_as_many_examples(data):
 
 def test_pruning_asks_for_the_chance_to_win():
     low = np.linspace(0.05, 0.12, 10)[None].repeat(2, 0)
-    stopped = judge(low, 500, best=0.95, below=0.05)
-    assert stopped["chance"] < 0.05 and stopped["epoch"] == 10 and len(stopped["quantiles"]) == 5
-    assert judge(low, 500, best=0.1, below=0.05) is None
-    assert judge(low[:, :3], 500, best=0.95, below=0.05) is None  # too few points to forecast: go on
+    ahead, behind = np.ones(EPOCHS), np.zeros(EPOCHS)  # of the best finished cell, at the same epoch
+    stopped = judge(low, 500, Rival(0.95, ahead), below=0.5)
+    assert stopped["chance"] < 0.5 and stopped["epoch"] == 10 and len(stopped["quantiles"]) == 5
+    assert judge(low, 500, Rival(0.1, ahead), below=0.5) is None  # likely to win: being behind is no reason
+    unsure = Rival(float(np.quantile(at_the_end(low, 500).samples[:, -1], 0.8)), behind)
+    assert judge(low, 500, unsure, below=0.5) is None  # a chance of 20 %, and not behind
+    assert judge(low, 500, replace(unsure, curve=ahead), below=0.5)["chance"] == pytest.approx(0.2, abs=0.02)
+    assert judge(low[:, :3], 500, Rival(0.95, ahead), below=0.5) is None  # too few points to forecast: go on
 
 
 def test_a_cell_killed_after_a_checkpoint_ends_alike(data, tmp_path, monkeypatch):
@@ -122,7 +126,8 @@ def test_a_hopeless_cell_is_stopped_and_its_forecast_kept(data, tmp_path, monkey
     assert [c["state"] for c in found] == ["COMPLETE", "PRUNED", "PRUNED", "PRUNED"]  # the first has nothing to beat
     study = sweep_study.open_study(small(data, seeds=1, prune_below=0.05), tmp_path)
     own = sweep_study.place(small(data, seeds=1, prune_below=0.05), tmp_path)
-    assert found[0]["value"] <= sweep_study.to_beat(study, own) <= 1
+    assert found[0]["value"] <= sweep_study.to_beat(study, own).high <= 1
+    assert len(sweep_study.to_beat(study, own).curve) == EPOCHS
     assert {c["stopped"]["epoch"] for c in found[1:]} == {5} and "test" not in found[1]
     assert len(found[1]["curves"]["loss"][0]) == 5 and found[1]["value"] is None
 
