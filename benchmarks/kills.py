@@ -86,7 +86,7 @@ def weights(path: Path) -> str:
 
 
 def artefacts(folder: Path) -> dict[str, str]:
-    """Relative name -> SHA-256 of every result below a folder, clocks left out. A file under its own name is whole or not there."""
+    """Relative name -> SHA-256 of every result below a folder, clocks left out."""
     found = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder)
