@@ -86,13 +86,15 @@ def weights(path: Path) -> str:
 
 
 def artefacts(folder: Path) -> dict[str, str]:
-    """Relative name -> SHA-256 of every result below a folder, clocks left out. Half-written files would show up."""
+    """Relative name -> SHA-256 of every result below a folder, clocks left out."""
     found = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder)
         if {".snakemake", "resume", "job", "reports", "ablation"} & set(name.parts):
             continue
         if path.name in ("run.json", "executed.ipynb") or path.suffix == ".png":  # the attempt's record, and drawings
+            continue
+        if path.name.startswith(".") and path.suffix == ".tmp":  # cut off while it was written: never read
             continue
         if path.suffix == ".safetensors":  # its header names its metadata in an order that differs from run to run
             found[str(name)] = weights(path)

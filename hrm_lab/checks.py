@@ -54,6 +54,8 @@ def open_run(run: Path, configs: dict, resume: bool | str):
         shutil.rmtree(run, ignore_errors=True)
     if not resume and (run / "run.json").exists():
         raise ValueError(f"{run}: holds a run already; expected an empty directory, or resume=True")
+    for left in run.rglob(".*.tmp") if resume else ():  # of a process that was killed while it wrote
+        left.unlink(missing_ok=True)
 
 
 def same_run(run: Path, configs: dict) -> bool:
