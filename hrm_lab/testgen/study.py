@@ -20,7 +20,6 @@ from hrm_lab.testgen.collector import fulfilment
 from hrm_lab.testgen.domain import ROOT, Domain, draw, load
 from hrm_lab.testgen.finetune import Training
 from hrm_lab.testgen.harvest import harvest
-from hrm_lab.testgen.judge import judge
 from hrm_lab.testgen.records import Record
 from hrm_lab.testgen.seq2seq import Seq2Seq, Seq2SeqConfig
 from hrm_lab.testgen.writer import Codec, Example, Written
@@ -198,7 +197,7 @@ def feedback_trial(base: Seq2Seq, codec: Codec, domain: Domain, plan: dict, run:
                  writer.pairs(examples, codec), writer.pairs(valid, codec), Path(run) / "start")
 
     def review(record: Record, text: str) -> str:
-        return "accept" if text and judge(record, text, domain).correct else "edit"
+        return "accept" if scores.verdict(record, writer.Written("", text, ""), domain).correct else "edit"
 
     return improve.simulate(model, codec, domain, examples, shown, fresh, valid, Training(
         **plan["again"], visible_from=visible, seed=plan["seed"]), review, run, plan["repeats"])
