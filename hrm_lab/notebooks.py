@@ -183,11 +183,14 @@ def run(path, run_dir, params, threads=1, workdir="."):
         facts["error"] = f"stopped ({type(error).__name__})"
         raise
     finally:
-        if facts["error"]:
+        # A killed Snakemake's notebook may end after the next one has begun in the same folder: that is not ours then.
+        ours = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))["started"] == facts["started"]
+        if facts["error"] and ours:
             (run_dir / "metrics.json").unlink(missing_ok=True)
         facts |= {"status": "failed" if facts["error"] else "ok", "seconds": round(time.perf_counter() - began, 1)}
-        _tidy(run_dir / "executed.ipynb", workdir, facts["error"])
-        write_json(run_dir / "run.json", facts)
+        if ours:
+            _tidy(run_dir / "executed.ipynb", workdir, facts["error"])
+            write_json(run_dir / "run.json", facts)
     return facts
 
 
