@@ -129,6 +129,8 @@ def fit(model: nn.Module, c: Training, train: list[Pair], valid: list[Pair], run
         start, step, best, spent, reason = (meta[k] for k in ("epoch", "step", "best", "spent", "reason"))
     run.mkdir(parents=True, exist_ok=True)
     runs.rewind_metrics(run, step)
+    for stale in () if step else (run / "checkpoints").glob("best-epoch-*.safetensors"):  # of an earlier run
+        stale.unlink()
     clock = runs.Clock(*spent)
     for epoch in range(start + 1, c.epochs + 1):
         if reason or (stop_after and epoch > stop_after):

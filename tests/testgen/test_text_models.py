@@ -10,6 +10,7 @@ from hrm_lab.testgen.prefix_lm import hrm_text, join, plain_lm
 from hrm_lab.testgen.seq2seq import Seq2Seq, Seq2SeqConfig
 from hrm_lab.testgen.tokenizer import END
 
+pytest.importorskip("transformers")
 SIZE = 20
 LONG, SHORT = Pair((5, 6, 7, 8, 9, 2), (4, 11, 2)), Pair((5, 2), (9, 8, 7, 12, 2))
 

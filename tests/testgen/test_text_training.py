@@ -38,11 +38,14 @@ def same(a, b):
 
 
 def test_the_loss_falls_and_the_best_epoch_is_kept_under_its_name(tmp_path):
-    one = model()
+    one, stale = model(), tmp_path / "checkpoints" / "best-epoch-099.safetensors"
+    stale.parent.mkdir()
+    stale.touch()
     found = finetune.fit(one, replace(PLAN, epochs=6), TRAIN, VALID, tmp_path, describe=vars(CONFIG))
     losses = [row["loss"] for row in found["history"]]
     assert losses[-1] < losses[0] < math.log(24) + 1 and found["best_epoch"] == 1 + int(np.argmin(losses))
     (kept,) = (tmp_path / "checkpoints").iterdir()
+    assert not stale.exists()
     assert kept.name == f"best-epoch-{found['best_epoch']:03d}.safetensors"
     again = finetune.load_model(tmp_path / found["checkpoint"])
     assert same(one, again)
