@@ -15,6 +15,7 @@ from hrm_lab.notebooks import checked_metrics
 from test_axe import axe, chromium, findings, serious  # noqa: F401 (axe: a fixture)
 from test_report_html import browser, visit
 
+pytestmark = pytest.mark.timeout(900)  # the fixture runs the whole pipeline
 TASKS = yaml.safe_load((ROOT / "notebooks/presets.yaml").read_text())["smoke"]["02_puzzle_training"]["tasks"]
 TRAINED = [f"02_puzzle_training-{task}" for task in TASKS]
 RUNS = ["00_tour", "01_data_preparation", *TRAINED, "02_sweep", "03_swe_code_training", "04_test_generation",
@@ -25,7 +26,7 @@ PAGES = ["index", *RUNS]
 def snakemake(work):
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", str(ROOT / "Snakefile"),
                "--directory", str(work), "--config", "preset=smoke"]
-    found = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=280)
+    found = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=800)
     return found.returncode, found.stdout
 
 
