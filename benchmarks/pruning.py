@@ -8,7 +8,7 @@ A recorded grid has the validation curve of every cell and seed, trained to the 
 validation split. Replaying visits its cells in many random orders and lets a rule stop each one early, as
 `hrm_lab.sweep` would: the first cell is always finished. A rule has *found* the best cell if the finished cell with the
 best validation is the best of the full grid or within its 95 % interval (over seeds; with one seed, Wilson's over the
-puzzles). Rules: `forecast` (behind the best finished cell at that epoch and a chance below 50 % to end above its
+puzzles). Rules: `forecast` (behind the best finished cell at that epoch and a chance below 20 % to end above its
 interval, or below 2 %), `forecast alone` (that chance below 5 %), `behind` (only that), `median` (below the median of
 the earlier cells at that epoch), `halving`
 (successive halving: on to the next rung only in the best third so far), `all`. Prints one JSON object last. Sources:
@@ -33,7 +33,7 @@ FOLDER = Path(__file__).parent.parent / "data" / "sweep"
 GRID = {"lr": [1e-4, 5e-4, 1e-3], "hidden": [128, 256], "batch": [4, 8]}
 MODEL = {"variant": "hrm", "heads": 4, "H_layers": 1, "L_layers": 1, "H_cycles": 1, "L_cycles": 1, "inner_multiple": 64,
          "expansion": 2, "halt_max_steps": 2, "halt_confidence": 0.9, "q_bias": 0}
-BELOW, ALONE = 0.5, 0.05
+BELOW, ALONE = 0.2, 0.05
 RULES = ("forecast", "forecast alone", "behind", "median", "halving", "all")
 LEAST = 8  # runs of a task that make a search
 

@@ -52,7 +52,7 @@ class Sweep:
     seeds: int = 3
     sampler: str = "grid"
     trials: int = 0  # tpe: how many cells are tried
-    prune_below: float = 0.5  # probability of beating the best finished cell, for one that is behind; 0: no pruning
+    prune_below: float = 0.2  # probability of beating the best finished cell, for one that is behind; 0: no pruning
     rungs: tuple[int, ...] = RUNGS
 
     def __post_init__(self):
