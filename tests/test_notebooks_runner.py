@@ -124,8 +124,9 @@ def test_a_run_leaves_its_record(ran):
     assert (facts["status"], facts["error"], facts["preset"], facts["title"]) == ("ok", None, "laptop", "Toy")
     assert facts["parameters"]["steps"] == 3 and facts["parameters"]["out"] == "runs/a" and facts["threads"] == 2
     assert facts["versions"]["python"] == sys.version.split()[0] and facts["started"].endswith("+00:00")
-    assert json.loads((work / "runs/a/metrics.json").read_text()) == {"headline": ["exact_match"],
-                                                                     "metrics": {"exact_match": METRIC}}
+    record = json.loads((work / "runs/a/metrics.json").read_text())
+    assert (record["headline"], record["metrics"]) == (["exact_match"], {"exact_match": METRIC})
+    assert record["cost"]["cpu_seconds"] > 0 and record["cost"]["peak_gb"] > 0
     assert not left and not list((work / "runs/a").glob("*.tmp"))
 
 
