@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hrm_lab.swe import feedback_data
 from hrm_lab.swe import policy_verified as v
 from hrm_lab.swe.edits import apply
 from hrm_lab.swe.inject import inject
@@ -34,9 +35,10 @@ def test_the_repair_of_an_instance_is_found_again():
 
 
 def test_examples_of_functions_that_stand_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(v, "functions", lambda split, cache: [("m.f", CODE, "f", 2)])
-    monkeypatch.setattr(v, "behaviour", lambda *_: ["assert f([1, 5], 2) == 5", "assert f([], 1) == 0",
-                                                    "assert f([3, 3], 3) == 0", "assert f([1, 2, 9], 0) == 12"])
+    monkeypatch.setattr(feedback_data, "functions", lambda split, cache: [("m.f", CODE, "f", 2)])
+    known = ["assert f([1, 5], 2) == 5", "assert f([], 1) == 0", "assert f([3, 3], 3) == 0",
+             "assert f([1, 2, 9], 0) == 12"]
+    monkeypatch.setattr(feedback_data, "behaviour", lambda *_: known)
     v.main(["--out", str(tmp_path), "--n", "6", "--rivals", "30", "--cache", str(tmp_path)])
     found = load(Path(tmp_path) / "train-verified-0.npz")
     assert len(found) == 6
