@@ -112,22 +112,25 @@ def table(found: list[Claim], scores: dict[str, dict]) -> list[dict]:
 
 
 def summary(rows: list[dict]) -> list[str]:
-    """One sentence a track: how many of its claims are met, and which are not; markdown."""
+    """One sentence a track: how many of its claims are met beyond chance, in value only, and not at all; markdown."""
     lines = []
     for track in dict.fromkeys(row["track"] for row in rows):
         own = [row for row in rows if row["track"] == track]
-        missed = [f"{row['claim']} ({row['value'] or row['verdict']}; wanted {row['wanted']})" for row in own
-                  if row["verdict"] in (FAILED, MISSING)]
-        line = f"**{track.capitalize()}**: {len(own) - len(missed)} of {len(own)} claims met."
-        lines.append(line + (f" Not: {'; '.join(missed)}." if missed else ""))
+        parts = {verdict: [f"{row['claim']} ({row['value'] or 'no value'}; wanted {row['wanted']})" for row in own
+                           if row["verdict"] == verdict] for verdict in VERDICTS}
+        line = f"**{track.capitalize()}**: {len(parts[MET])} of {len(own)} claims met beyond chance"
+        line += f", {len(parts[NARROW])} in value only." if parts[NARROW] else "."
+        for verdict in (FAILED, MISSING):
+            line += f" {verdict.capitalize()}: {'; '.join(parts[verdict])}." if parts[verdict] else ""
+        lines.append(line)
     return lines
 
 
 def line(row: dict) -> str:
-    """One claim that holds, as a list item of markdown that links to the page that made its number."""
+    """One claim, as a list item of markdown that links to the page that made its number."""
     text = f"- [{row['claim']}]({row['page']}): **{row['value']}** ({row['95 % interval']}, n = {row['n']})"
     text += f", wanted {row['wanted']}" + (f", baseline {row['baseline']}" if row["baseline"] else "")
-    return text + (" (not beyond chance)" if row["verdict"] == NARROW else "")
+    return text
 
 
 def shown_bound(bound: float, unit: str) -> str:

@@ -50,3 +50,11 @@ def test_the_claims_are_about_runs_that_the_pipeline_makes():
     tasks = presets("laptop")["02_puzzle_training"]["tasks"]
     runs = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} | {f"02_puzzle_training-{t}" for t in tasks}
     assert {claim.run for claim in claims.claims()} <= runs
+
+
+def test_a_summary_keeps_chance_apart_from_what_holds():
+    found = [Claim("t", "holds", "run", "good", at_least=0.9), Claim("t", "may hold", "run", "good", at_least=0.97),
+             Claim("t", "fails", "run", "good", at_least=0.999), Claim("u", "unknown", "other", "good", at_least=0.5)]
+    first, second = claims.summary(claims.table(found, SCORES))
+    assert "1 of 3 claims met beyond chance, 1 in value only." in first and "Not met: fails (99.0" in first
+    assert "0 of 1" in second and "Not measured: unknown (no value" in second
