@@ -229,6 +229,8 @@ def _describe_images(soup, main):
 
 def _frame_tables(soup, main):
     """Wide tables scroll by themselves, also by keyboard; columns of numbers are aligned right."""
+    for box in main.select('[style*="overflow-x"]'):
+        box["tabindex"] = "0"
     for table in main.find_all("table"):
         del table["border"]
         for row in table.find_all("tr"):
