@@ -88,7 +88,7 @@ def train(hidden: int, layers: int, seconds: float, seed: int) -> tuple[Net, dic
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
-        seen.append(float(loss))
+        seen.append(loss.item())
         step += 1
     return net, {"steps": step, "curves": step * batch, "nats_first": round(float(np.mean(seen[:20])), 3),
                  "nats_last": round(float(np.mean(seen[-200:])), 3)}
