@@ -35,7 +35,7 @@ from hrm_lab.files import write_json
 from hrm_lab.inspect_notebook import ROOT
 from hrm_lab.metrics import format_score, proportion
 
-CLOCKS = {"seconds", "cpu_seconds", "train_seconds", "train_cpu_seconds", "setup_seconds"}
+CLOCKS = {"cost", "seconds", "cpu_seconds", "train_seconds", "train_cpu_seconds", "setup_seconds"}
 NOTEBOOK = """import os
 os.chdir(workdir)
 from hrm_lab.metrics import plain
