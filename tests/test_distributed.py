@@ -49,6 +49,7 @@ def pair(folder):
         row = fit(folder / "parts", resume=True, stop_after=stop, ranks=ranks)
         assert bool(row) == ranks.chief
     fit(folder / "other", stop_after=20, ranks=ranks)
+    torch.distributed.destroy_process_group()  # or a thread of gloo may end the interpreter with SIGABRT
 
 
 def check_exchanges(ranks):
