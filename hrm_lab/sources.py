@@ -95,7 +95,7 @@ def fetch(name: str, cache_dir: str | os.PathLike, listing: str | os.PathLike = 
     cache.mkdir(parents=True, exist_ok=True)
     pinned = f"{source.name}=={source.version}"
     prefix = re.sub(r"[-_.]+", "[-_.]", source.name) + "-" + re.escape(source.version) + r"[-.].*"
-    for path in sorted([*cache.iterdir(), *SHIPPED.iterdir()]):
+    for path in [*sorted(cache.iterdir()), *sorted(SHIPPED.iterdir())]:  # wherever the two lie, the cache comes first
         if re.fullmatch(prefix, path.name, re.IGNORECASE) and path.is_file():
             if (seen := hashlib.sha256(path.read_bytes()).hexdigest()) == source.sha256:
                 return path
