@@ -34,6 +34,7 @@ EXECUTE = (
     "{PYTHON} hrm_lab.notebooks run {input.notebook:q} --run-dir $(dirname {output:q})"
     " --threads {threads} --with-parent -p preset {PRESET:q}"
 )
+JUDGE = "({PYTHON} hrm_lab.notebooks run {HERE}/notebooks/{stem}.ipynb --run-dir runs/notebooks/{stem} -p preset {PRESET:q}) || :"
 RENDER = "{PYTHON} hrm_lab.report site runs/notebooks reports"
 
 
@@ -231,5 +232,13 @@ rule render:
         RENDER
 
 
-onerror:  # what failed is shown, with its traceback, beside what did not
+def failed(run):  # by itself, not because it was stopped
+    record = Path(kept(run)[1])
+    return record.exists() and '"status": "failed"' in record.read_text() and "stopped (" not in record.read_text()
+
+
+onerror:  # what failed is shown, with its traceback, beside what did not; a track that failed keeps no other from its judge
+    if any(map(failed, RUNS[:-2])) and all(Path(file).exists() for file in metrics(TRAINED)):
+        for stem in RUNS[-2:]:
+            shell(JUDGE)
     shell(RENDER)

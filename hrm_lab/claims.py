@@ -64,12 +64,13 @@ def collected(root: Path) -> dict[str, dict]:
 
 
 def costs(root: Path) -> dict[str, dict]:
-    """What each finished run in `root` cost: run -> seconds by the clock, CPU-seconds, peak memory, threads."""
+    """What each finished run in `root` cost: run -> seconds by the clock, CPU-seconds, peak memory, threads, kJ."""
     found = {}
     for path in sorted(Path(root).glob("*/metrics.json")):
         spent, record = read_json(path).get("cost", {}), read_json(path.with_name("run.json"))
         found[path.parent.name] = {"seconds": record.get("seconds"), "CPU-seconds": spent.get("cpu_seconds"),
-                                   "peak memory, GB": spent.get("peak_gb"), "threads": record.get("threads")}
+                                   "peak memory, GB": spent.get("peak_gb"), "threads": record.get("threads"),
+                                   "energy, kJ": round(record["joules"] / 1000, 2) if record.get("joules") else None}
     return found
 
 

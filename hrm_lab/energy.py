@@ -2,7 +2,7 @@
 
     with energy.meter() as used:
         work()
-    print(energy.describe(used))
+    print(used.total, "J" if used.joules else used.why_not)
 
 Unusual: nothing is estimated from a nominal power. Where there is no counter (virtual machines, macOS) or it may not be
 read (since CVE-2020-8694 by root alone), the answer is "not available" with the reason. A package counter sees every
@@ -14,8 +14,6 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from hrm_lab.metrics import plain
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -68,16 +66,3 @@ def meter(root: Path = POWERCAP):
                 used.joules[name] = (passed if passed >= 0 else passed + span) / 1e6
         if before and not used.joules:
             used.why_not = "the counters went away while they were read"
-
-
-def describe(used: Used) -> str:
-    """One line for people."""
-    if used.total is None:
-        return f"energy: not available ({used.why_not})"
-    watts = used.total / used.seconds if used.seconds else 0.0
-    return f"energy: {used.total:.1f} J in {used.seconds:.1f} s ({watts:.1f} W), everything on the socket included"
-
-
-def score(used: Used) -> dict | None:
-    """The joules as a score for metrics.json; None where not available."""
-    return None if used.total is None else plain(used.total, 1, "J")

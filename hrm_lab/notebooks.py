@@ -34,6 +34,7 @@ from pathlib import Path
 
 import yaml
 
+from hrm_lab import energy
 from hrm_lab.files import commit, write_atomic, write_json
 from hrm_lab.inspect_notebook import ROOT, check, declared, read_notebook, sources, title
 
@@ -172,11 +173,14 @@ def run(path, run_dir, params, threads=1, workdir="."):
     facts = {"name": run_dir.name, "notebook": f"notebooks/{path.name}", "title": heading,
              "parameters": values, "preset": values.get("preset"), "status": "running",
              "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "seconds": None,
-             "commit": commit(path.parent), "versions": versions, "threads": threads, "error": None}
+             "commit": commit(path.parent), "versions": versions, "threads": threads, "error": None,
+             "joules": None}
     write_json(run_dir / "run.json", facts)
     began = time.perf_counter()
     try:
-        facts["error"] = _execute(path, run_dir / "executed.ipynb", given, threads, workdir)
+        with energy.meter() as used:
+            facts["error"] = _execute(path, run_dir / "executed.ipynb", given, threads, workdir)
+        facts["joules"] = used.total
         if not facts["error"] and not (run_dir / "metrics.json").exists():
             facts["error"] = "wrote no metrics.json; expected its last cell to call hrm_lab.notebooks.finish(out, ...)"
     except BaseException as error:  # Ctrl-C or SIGTERM: say so, then let it through

@@ -22,8 +22,6 @@ def test_joules_are_the_sum_of_the_packages(tmp_path):
         package(tmp_path, 1, 5_250_000)
         package(tmp_path, 2, 10**9, name="psys")
     assert used.total == pytest.approx(2.75) and len(used.joules) == 2 and used.seconds > 0
-    assert energy.describe(used).startswith("energy: 2.8 J in") or "2.7 J" in energy.describe(used)
-    assert energy.score(used) == {"value": used.total, "n": 1, "low": None, "high": None, "unit": "J"}
 
 
 def test_a_counter_that_starts_again_is_followed(tmp_path):
@@ -42,8 +40,7 @@ def test_without_a_counter_it_says_so(tmp_path, make, why):
     make(tmp_path)
     with energy.meter(tmp_path) as used:
         pass
-    assert used.total is None and energy.score(used) is None
-    assert energy.describe(used).startswith("energy: not available (") and why in energy.describe(used)
+    assert used.total is None and why in used.why_not
 
 
 def test_the_work_s_own_error_comes_through(tmp_path):

@@ -151,6 +151,21 @@ def test_only_what_is_stale_runs(project):
     assert project.planned() == set()
 
 
+def test_a_track_that_fails_keeps_no_other_from_being_judged(project):
+    before = {name: stamp(project, name) for name in ("05_llama_adapters", "06_evaluation", "07_report")}
+    project.write("03_swe_code_training", "raise OSError('no network')")
+    time.sleep(1)  # stamps are whole seconds
+    code, text = project.snakemake()
+    after = {name: stamp(project, name) for name in before}
+    assert code == 1, text
+    assert [name for name in before if after[name] != before[name]] == ["06_evaluation", "07_report"]
+    index = (project.work / "reports/index.html").read_text()
+    assert "1 failed" in index and f"{RUNS - 1} ok" in index and "OSError: no network" in index
+    project.write("03_swe_code_training", "1")
+    assert project.planned() == {"03: real code to repair", "06: evaluate", "07: report", "render the HTML reports"}
+    assert project.snakemake()[0] == 0
+
+
 def test_an_unknown_preset_is_named(project):
     code, text = project.snakemake("preset=smokey", "--dry-run")
     assert code == 1
