@@ -39,7 +39,7 @@ def stacked_bars(counts: dict[str, dict[str, int]], xlabel: str, most: int = 25,
     ax.grid(axis="y", visible=False)
     ax.margins(y=0.01)
     if len(shown) > 1:
-        ax.legend(loc="lower right")
+        ax.legend(loc="center right")
     return fig
 
 
