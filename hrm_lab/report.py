@@ -38,6 +38,7 @@ STATUSES = ("ok", "failed", "running")
 FETCHING = ("src", "srcset", "poster", "background", "xlink:href")
 SHOWN = ["text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/latex", "text/plain"]
 NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e[-+]?\d+)?[\u202f\xa0 ]?(%|s|ms|min|h|MB|kB|M|k)?|nan|NaN|None|–|-|")
+INTERVAL = re.compile(r"\([^()]*\d[^()]{2,24}\)$")  # at the end of a cell: "(89.0-96.8)", "(+1.2 to +3.4)"
 
 
 # ---------------------------------------------------------------- one page
@@ -228,16 +229,15 @@ def _describe_images(soup, main):
 
 
 def _frame_tables(soup, main):
-    """Wide tables scroll by themselves, also by keyboard; columns of numbers are aligned right."""
-    for box in main.select('[style*="overflow-x"]'):
-        box["tabindex"] = "0"
+    """Wide tables scroll by themselves, also by keyboard; numbers are aligned right, intervals stay in one line."""
+    for cell in main.find_all("td", string=INTERVAL):
+        cell.string = INTERVAL.sub(lambda found: found[0].replace(" ", "\u00a0"), cell.string)
     for table in main.find_all("table"):
         del table["border"]
         for row in table.find_all("tr"):
             del row["style"]  # pandas aligns heads on its own
-        label = table.caption.get_text() if table.caption else f"Table in the section “{_section(table)}”"
-        frame = soup.new_tag("div", attrs={"class": "table", "role": "region", "tabindex": "0", "aria-label": label})
-        table.wrap(frame)
+        name = table.caption.get_text() if table.caption else f"Table in the section “{_section(table)}”"
+        table.wrap(soup.new_tag("div", attrs={"class": "table", "role": "region", "tabindex": "0", "aria-label": name}))
         rows = [row.find_all(["td", "th"], recursive=False) for row in table.find_all("tr")]
         if table.thead and len(table.thead.find_all("tr")) == 2 and not any(c.get_text() for c in rows[1][1:]):
             rows[0][0].string = rows[1][0].get_text()  # pandas gives the index's name a row of its own

@@ -22,7 +22,7 @@ TABLE = """<style scoped>.dataframe thead th {text-align: right}</style><table b
 <thead><tr style="text-align: right;"><th></th><th>score</th><th>note</th></tr>
 <tr><th>task</th><th></th><th></th></tr></thead>
 <tbody><tr><th>copy</th><td>1.00</td><td>solved</td></tr>
-<tr><th>increment</th><td>-0.5 %</td><td>3</td></tr></tbody></table>"""
+<tr><th>increment</th><td>-0.5 %</td><td>94.0 % (89.0 to 96.8)</td></tr></tbody></table>"""
 HOSTILE = """<script src="https://cdn.example/x.js"></script><link rel="stylesheet" href="https://cdn.example/x.css">
 <img src="https://cdn.example/x.png" onerror="alert(1)"><iframe src="//cdn.example"></iframe>
 <style>@import url(https://cdn.example/y.css); p{background:url('https://cdn.example/z.png')}</style>
@@ -169,6 +169,7 @@ def test_tables_scroll_apart_and_numbers_align_right(good):
     assert [th.get_text() for th in table.thead.find_all("th")] == ["task", "score", "note"]  # one row of heads
     assert [c.get_text() for c in table.select(".num")] == ["score", "1.00", "-0.5 %"]
     assert not table.find_previous_sibling("style") and not table.has_attr("border")
+    assert "94.0 % (89.0\u00a0to\u00a096.8)" in [c.get_text() for c in table.find_all("td")]  # breaks before it only
 
 
 def test_outputs_are_text_where_nothing_better_is_static(good):

@@ -75,9 +75,9 @@ def tree(steps: Sequence[Step], program: str = "", title: str = "Search", most: 
     note = f"{len(steps)} executions" + (f"; drawn: the first {most // 2} and the last {most - most // 2}"
                                          if len(shown) < len(steps) else "")
     return (f'<figure style="margin:1em 0"><figcaption><b>{escape(title)}</b>: {note}</figcaption>'
-            f'<div style="overflow-x:auto"><svg viewBox="0 0 {COLUMNS["end"]} {max(y, 2 * ROW) - ROW // 2}" '
-            f'width="{COLUMNS["end"]}" role="img" aria-label="{escape(alt(steps, title))}" fill="currentColor" '
-            f'font-size="{SMALL}" font-family="system-ui,sans-serif">{"".join(parts)}</svg></div>'
+            f'<div tabindex="0" style="overflow-x:auto">'
+            f'<svg viewBox="0 0 {COLUMNS["end"]} {max(y, 2 * ROW) - ROW // 2}" width="{COLUMNS["end"]}" role="img" '
+            f'aria-label="{escape(alt(steps, title))}" fill="currentColor" font-size="{SMALL}" font-family="system-ui,sans-serif">{"".join(parts)}</svg></div>'
             f'<div style="font-size:.85em">{key}</div></figure>')
 
 
