@@ -77,7 +77,8 @@ def tree(steps: Sequence[Step], program: str = "", title: str = "Search", most: 
     return (f'<figure style="margin:1em 0"><figcaption><b>{escape(title)}</b>: {note}</figcaption>'
             f'<div tabindex="0" style="overflow-x:auto">'
             f'<svg viewBox="0 0 {COLUMNS["end"]} {max(y, 2 * ROW) - ROW // 2}" width="{COLUMNS["end"]}" role="img" '
-            f'aria-label="{escape(alt(steps, title))}" fill="currentColor" font-size="{SMALL}" font-family="system-ui,sans-serif">{"".join(parts)}</svg></div>'
+            f'aria-label="{escape(alt(steps, title))}" fill="currentColor" font-size="{SMALL}" '
+            f'font-family="system-ui,sans-serif">{"".join(parts)}</svg></div>'
             f'<div style="font-size:.85em">{key}</div></figure>')
 
 
