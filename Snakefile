@@ -224,6 +224,7 @@ rule render:
     input:
         metrics(RUNS),
         HERE / "hrm_lab" / "report.py",
+        HERE / "hrm_lab" / "report_tables.py",
         sorted((HERE / "hrm_lab" / "templates" / "report").iterdir()),
     output:
         "reports/index.html",

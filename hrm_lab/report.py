@@ -29,6 +29,7 @@ from hrm_lab import downloads
 from hrm_lab.files import write_atomic
 from hrm_lab.inspect_notebook import read_parameters
 from hrm_lab.notebooks import checked_metrics, metric_name, shown_metric
+from hrm_lab.report_tables import frame, section
 
 TEMPLATES = Path(__file__).parent / "templates"
 ACTIVE = ["script", "link", "iframe", "object", "embed", "base", "meta", "audio", "video", "template", "noscript",
@@ -37,8 +38,6 @@ SCRIPTS = ("javascript:", "vbscript:", "data:text/html")
 STATUSES = ("ok", "failed", "running")
 FETCHING = ("src", "srcset", "poster", "background", "xlink:href")
 SHOWN = ["text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/latex", "text/plain"]
-NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e[-+]?\d+)?[\u202f\xa0 ]?(%|s|ms|min|h|MB|kB|M|k)?|nan|NaN|None|–|-|")
-INTERVAL = re.compile(r"\([^()]*\d[^()]{2,24}\)$")  # at the end of a cell: "(89.0-96.8)", "(+1.2 to +3.4)"
 
 
 # ---------------------------------------------------------------- one page
@@ -156,7 +155,7 @@ def polished(html, heading):
         main.find("h1").decompose()  # the page's own heading also names the task
     _name_ids(soup, main)
     _describe_images(soup, main)
-    _frame_tables(soup, main)
+    frame(soup, main)
     page = str(soup).replace("<!--title-->", f"<h1>{escape(heading)}</h1>", 1)
     return page.replace("<!--contents-->", _contents(main), 1)
 
@@ -217,39 +216,10 @@ def _contents(main):
             f'<nav class="toc-small" aria-label="Contents">{narrow}</nav>')
 
 
-def _section(tag, otherwise="the introduction"):
-    heading = tag.find_previous(["h2", "h3", "h4"])
-    return heading.get_text() if heading else otherwise
-
-
 def _describe_images(soup, main):
     for image in main.find_all("img"):
         if not image.get("alt"):
-            image["alt"] = f"Figure without a description, in the section “{_section(image)}”"
-
-
-def _frame_tables(soup, main):
-    """Wide tables scroll by themselves, also by keyboard; numbers are aligned right, intervals stay in one line."""
-    for cell in main.find_all("td", string=INTERVAL):
-        cell.string = INTERVAL.sub(lambda found: found[0].replace(" ", "\u00a0"), cell.string)
-    for table in main.find_all("table"):
-        del table["border"]
-        for row in table.find_all("tr"):
-            del row["style"]  # pandas aligns heads on its own
-        name = table.caption.get_text() if table.caption else f"Table in the section “{_section(table)}”"
-        table.wrap(soup.new_tag("div", attrs={"class": "table", "role": "region", "tabindex": "0", "aria-label": name}))
-        rows = [row.find_all(["td", "th"], recursive=False) for row in table.find_all("tr")]
-        if table.thead and len(table.thead.find_all("tr")) == 2 and not any(c.get_text() for c in rows[1][1:]):
-            rows[0][0].string = rows[1][0].get_text()  # pandas gives the index's name a row of its own
-            table.thead.find_all("tr")[1].decompose()
-            del rows[1]
-        if any(cell.get("colspan", "1") != "1" or cell.get("rowspan", "1") != "1" for row in rows for cell in row):
-            continue
-        for column in zip(*(row for row in rows if len(row) == max(map(len, rows))), strict=True):
-            texts = [cell.get_text(strip=True) for cell in column if cell.name == "td"]
-            if any(texts) and all(NUMBER.fullmatch(text) for text in texts):
-                for cell in column:
-                    cell["class"] = [*cell.get("class", []), "num"]
+            image["alt"] = f"Figure without a description, in the section “{section(image)}”"
 
 
 # ---------------------------------------------------------------- the index
