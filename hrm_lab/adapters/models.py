@@ -71,7 +71,9 @@ def chosen_dtype(dtype: str, device: torch.device) -> str:
 
 def _pretrained(folder, kind: torch.dtype, four_bit: bool, attention: str):
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # on a page it would stand for ever at 0 %
     more = {}
     if four_bit:
         more["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",

@@ -62,7 +62,7 @@ def shown(tokenizer, example: Example, form: Format) -> str:
     prompt, answer = prompt_text(tokenizer, example, form), form.answer(example)
     sizes = [len(encode(tokenizer, text)) for text in (prompt, answer)]
     line = f"--- {form.name}: {sizes[0]} tokens, answer {sizes[1]} "
-    return f"{line:-<100}\n{prompt}{answer}\n"
+    return f"{line:-<80}\n{prompt}{answer}\n"
 
 
 def plan(tokenizer, form: Format, chosen: Mapping[str, Sequence[Example]], settings: Mapping) -> preflight.Plan:

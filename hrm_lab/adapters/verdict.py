@@ -7,6 +7,7 @@ is the one that its authors drew up afterwards, each line answered by a check.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import hypot
 
 from hrm_lab.metrics import format_score, proportion
 
@@ -20,7 +21,7 @@ FALL = 0.2  # a loss that falls by this share counts as falling
 def flat(history: Sequence[dict]) -> tuple[bool, str]:
     """(flagged, why) from the rows of metrics.jsonl: the validation loss fell and exact match did not rise.
 
-    It rose if the interval of the best row lies above the interval of the first.
+    It rose if the interval of best minus first is above zero (Newcombe 1998, method 10: from the two Wilson intervals).
     """
     first, last = history[0], history[-1]
     best = max(history, key=lambda row: row["exact_match"])
@@ -28,8 +29,9 @@ def flat(history: Sequence[dict]) -> tuple[bool, str]:
     fall = 1 - last["loss"] / first["loss"]
     told = (f"validation loss {first['loss']:.2f} to {last['loss']:.2f}; exact match {format_score(before)} before, "
             f"{format_score(after)} at best (step {best['step']})")
-    if fall >= FALL and after["low"] <= before["high"]:
-        return True, f"the loss fell and the task metric did not rise: {told}"
+    least = after["value"] - before["value"] - hypot(after["value"] - after["low"], before["high"] - before["value"])
+    if fall >= FALL and least <= 0:
+        return True, f"the loss fell and the task metric did not rise beyond chance: {told}"
     return False, told
 
 

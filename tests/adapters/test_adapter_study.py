@@ -167,6 +167,7 @@ def test_a_falling_loss_with_a_flat_task_is_flagged():
     assert verdict.flat(history([0.86, 0.6], [0.0, 0.0]))[0]
     assert verdict.flat(history([2.0, 1.0], [0.0, 0.05]))[0]  # within chance
     assert not verdict.flat(history([2.0, 1.0], [0.0, 0.5]))[0]
+    assert not verdict.flat([row | {"n": 16} for row in history([2.0, 1.0], [0.0, 0.375])])[0]  # 6 of 16 are a rise
     assert not verdict.flat(history([2.0, 1.9], [0.0, 0.0]))[0]  # nothing fell
     assert "exact match did not rise" not in verdict.flat(history([2.0, 1.0], [0.0, 0.5]))[1]
 
