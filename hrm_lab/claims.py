@@ -30,7 +30,7 @@ class Claim:
     at_least: float | None = None
     at_most: float | None = None
     beside: str | None = None  # shown beside it: a baseline of the same run
-    above: str | None = None  # a metric of the same run that it must exceed; its upper bound for "met"
+    above: str | float | None = None  # a number or a metric of the same run that it must exceed
 
     @property
     def wanted(self) -> tuple[str, float | str]:
@@ -80,7 +80,7 @@ def judge(claim: Claim, scores: dict[str, dict]) -> str:
     if claim.metric not in own:
         return MISSING
     score, (condition, bound) = own[claim.metric], claim.wanted
-    if condition == "above":
+    if isinstance(bound, str):
         if bound not in own:
             return MISSING
         bound = own[bound]["value"]
@@ -100,11 +100,12 @@ def table(found: list[Claim], scores: dict[str, dict]) -> list[dict]:
         value, interval, n = shown_metric(own[claim.metric]) if claim.metric in own else ("", "", "")
         condition, bound = claim.wanted
         unit = own.get(claim.metric, {}).get("unit", "")
-        if condition != "above":
-            wanted = f"{'≥' if condition == 'at_least' else '≤'} {shown_bound(bound, unit)}"
+        sign = {"at_least": "≥", "at_most": "≤", "above": ">"}[condition]
+        if isinstance(bound, str):
+            wanted = f"{sign} {shown_metric(own[bound])[0] if bound in own else bound.replace('_', ' ')}"
         else:
-            wanted = "> " + (shown_metric(own[bound])[0] if bound in own else bound.replace("_", " "))
-        beside = claim.beside or (bound if condition == "above" else None)
+            wanted = f"{sign} {shown_bound(bound, unit)}"
+        beside = claim.beside or (bound if isinstance(bound, str) else None)
         rows.append({"track": claim.track, "claim": claim.says, "wanted": wanted, "value": value,
                      "95 % interval": interval, "n": n,
                      "baseline": shown_metric(own[beside])[0] if beside in own else "",

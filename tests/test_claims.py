@@ -14,7 +14,8 @@ SCORES = {"run": {"good": metrics.proportion(99, 100), "base": metrics.proportio
 @pytest.mark.parametrize("condition, verdict", [
     ({"at_least": 0.9}, MET), ({"at_least": 0.97}, NARROW), ({"at_least": 0.999}, FAILED),
     ({"at_most": 0.999}, MET), ({"at_most": 0.99}, NARROW), ({"at_most": 0.5}, FAILED), ({"above": "base"}, MET),
-    ({"above": "absent"}, MISSING)])
+    ({"above": "absent"}, MISSING),
+    ({"above": 0.5}, MET), ({"above": 2.0}, FAILED)])
 def test_a_claim_is_judged_by_its_interval(condition, verdict):
     assert claims.judge(Claim("t", "s", "run", "good", **condition), SCORES) == verdict
 
