@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 
 KINDS = ("none", "sudoku", "dihedral", "arc")
+IGNORE = -100  # label of a cell that is not scored, as torch's cross-entropy has it
 EOS, COLOUR0 = 1, 2  # ARC tokens: 0 pad, 1 end of row/column, 2..11 the colours 0..9
 
 
@@ -86,7 +87,7 @@ def _arc(inputs: np.ndarray, labels: np.ndarray, side: int, rng: np.random.Gener
         new = (int(rng.integers(room[0] + 1)), int(rng.integers(room[1] + 1)))
         new_inputs[i] = _translate(source, old, new, side)
         moved = _translate(plain, old, new, side)
-        new_labels[i] = np.where(moved == 0, target.min(), moved) if target.min() < 0 else moved
+        new_labels[i] = np.where(moved == 0, IGNORE, moved)  # also where the target filled the frame and had none
     return new_inputs, new_labels
 
 

@@ -24,9 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hrm_lab.puzzles.augment import KINDS
-
-IGNORE = -100  # label of a cell that is not scored, as torch's cross-entropy has it
+from hrm_lab.puzzles.augment import IGNORE, KINDS
 
 
 class DatasetError(ValueError):

@@ -11,7 +11,6 @@ import json
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
 from html import escape
 from pathlib import Path
@@ -19,7 +18,8 @@ from random import Random
 
 import numpy as np
 
-from hrm_lab.files import write_atomic
+from hrm_lab import review_store
+from hrm_lab.review_store import VERDICTS
 
 from . import diffs
 from .edits import Edit, apply, candidates
@@ -27,7 +27,6 @@ from .evidence import Evidence
 from .instances import InstanceError, json_rows
 from .languages import normalise
 
-VERDICTS = ("accept", "edit", "reject")
 VERSION = 1
 SCHEMA = f"""
 create table proposals (id integer primary key, key text not null unique, instance_id text not null, file text not null,
@@ -36,7 +35,6 @@ create table proposals (id integer primary key, key text not null unique, instan
 create table reviews (id integer primary key, proposal integer not null references proposals, reviewer text not null,
     verdict text not null check (verdict in {VERDICTS}), fixed text not null, comment text not null,
     created text not null);
-pragma user_version = {VERSION};
 """
 
 
@@ -59,29 +57,7 @@ class Proposal:
 
 def connect(path: Path | str) -> sqlite3.Connection:
     """Open the file of reviews, or make it. Raises ValueError: a file of another kind or version."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    db = sqlite3.connect(path, timeout=30)
-    db.row_factory = sqlite3.Row
-    try:
-        db.execute("pragma foreign_keys = on")
-        version = db.execute("pragma user_version").fetchone()[0]
-        tables = db.execute("select count(*) from sqlite_master").fetchone()[0]
-        if version == 0 and tables == 0:
-            db.executescript(f"begin immediate; {SCHEMA} commit;")
-            version = VERSION
-    except sqlite3.OperationalError:  # another process made it between the two
-        version = db.execute("pragma user_version").fetchone()[0]
-    except sqlite3.DatabaseError as error:
-        db.close()
-        raise ValueError(f"{path}: {error}; expected a file of reviews") from None
-    if version != VERSION:
-        db.close()
-        raise ValueError(f"{path}: version {version}; expected a file of reviews of version {VERSION}")
-    return db
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return review_store.connect(path, SCHEMA, VERSION, "reviews")
 
 
 def propose(db: sqlite3.Connection, report, *, file: str, instance_id: str = "", model: str = "") -> int:
@@ -96,20 +72,16 @@ def propose(db: sqlite3.Connection, report, *, file: str, instance_id: str = "",
     row = {"key": sha256(f"{program}\0{report.program}".encode()).hexdigest(), "instance_id": instance_id,
            "file": file, "program": program, "fixed": report.program, "patch": report.patch,
            "edits": json.dumps([asdict(edit) for edit in edits]), "evidence": json.dumps(asdict(known)),
-           "tests": json.dumps(report.tests_after), "executions": report.executions, "model": model, "created": now()}
-    with db:
-        db.execute(f"insert into proposals ({', '.join(row)}) values ({', '.join(f':{name}' for name in row)}) "
-                   "on conflict (key) do nothing", row)
-    return db.execute("select id from proposals where key = ?", (row["key"],)).fetchone()[0]
+           "tests": json.dumps(report.tests_after), "executions": report.executions, "model": model}
+    return review_store.propose(db, row)
 
 
 def proposals(db: sqlite3.Connection, reviewer: str | None = None) -> list[Proposal]:
     """All proposals in their order; with a reviewer, those on which this one has no verdict yet."""
-    rows = db.execute("select * from proposals where ? is null or id not in (select proposal from reviews where "
-                      "reviewer = ?) order by id", (reviewer, reviewer))
     return [Proposal(row["id"], row["instance_id"], row["file"], row["program"], row["fixed"], row["patch"],
                      tuple(Edit(**edit) for edit in json.loads(row["edits"])), evidence_of(row["evidence"]),
-                     json.loads(row["tests"]), row["executions"], row["model"]) for row in rows]
+                     json.loads(row["tests"]), row["executions"], row["model"])
+            for row in review_store.open_proposals(db, reviewer)]
 
 
 def evidence_of(text: str) -> Evidence:
@@ -124,13 +96,7 @@ def decide(db: sqlite3.Connection, proposal: int, verdict: str, reviewer: str, *
     Raises ValueError: a verdict that is none, no reviewer, no such proposal, an edited program that does not parse or
     is the buggy or the proposed one.
     """
-    if verdict not in VERDICTS:
-        raise ValueError(f"verdict: {verdict!r}; expected one of {', '.join(VERDICTS)}")
-    if not reviewer.strip():
-        raise ValueError("reviewer: empty; expected a name, since verdicts are kept by reviewer")
-    row = db.execute("select program, fixed from proposals where id = ?", (proposal,)).fetchone()
-    if row is None:
-        raise ValueError(f"proposal: {proposal} is not there; expected the id of one")
+    row = review_store.proposed(db, proposal, verdict, reviewer)
     if verdict == "edit":
         try:
             ast.parse(fixed)
@@ -141,7 +107,8 @@ def decide(db: sqlite3.Connection, proposal: int, verdict: str, reviewer: str, *
     fixed = {"accept": row["fixed"], "edit": fixed, "reject": ""}[verdict]
     with db:
         db.execute("insert into reviews (proposal, reviewer, verdict, fixed, comment, created) "
-                   "values (?, ?, ?, ?, ?, ?)", (proposal, reviewer.strip(), verdict, fixed, comment, now()))
+                   "values (?, ?, ?, ?, ?, ?)",
+                   (proposal, reviewer.strip(), verdict, fixed, comment, review_store.now()))
 
 
 def verdicts(db: sqlite3.Connection) -> list[dict]:
@@ -157,9 +124,7 @@ def verdicts(db: sqlite3.Connection) -> list[dict]:
 
 def export(db: sqlite3.Connection, path: Path | str) -> int:
     """Write `verdicts` as JSON lines, whole or not at all; how many."""
-    rows = verdicts(db)
-    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    return len(rows)
+    return review_store.export(verdicts(db), path)
 
 
 # ---------------------------------------------------------------- for the next round of training

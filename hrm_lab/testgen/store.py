@@ -10,20 +10,18 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
-from hrm_lab import metrics
-from hrm_lab.files import write_atomic
+from hrm_lab import metrics, review_store
+from hrm_lab.review_store import VERDICTS
 
 from . import gherkin
 from .judge import Verdict
 from .records import Record, check, key
 
-VERDICTS = ("accept", "edit", "reject")
 REASONS = ("wrong value", "missing boundary", "wrong outcome", "not in the requirement", "cannot be run",
            "ambiguous requirement", "wording", "other")
 NEW_VERDICTS = 25  # that make retraining due
@@ -40,7 +38,6 @@ create table reviews (id integer primary key, proposal integer not null referenc
     verdict text not null check (verdict in {VERDICTS}), fixed text not null,
     reason text not null check (reason in {('', *REASONS)}), comment text not null, created text not null);
 {FROZEN}
-pragma user_version = {VERSION};
 """
 
 
@@ -57,29 +54,7 @@ class Proposal:
 
 def connect(path: Path | str) -> sqlite3.Connection:
     """Open the file of verdicts, or make it. Raises ValueError: a file of another kind or version."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    db = sqlite3.connect(path, timeout=30)
-    db.row_factory = sqlite3.Row
-    try:
-        db.execute("pragma foreign_keys = on")
-        version = db.execute("pragma user_version").fetchone()[0]
-        tables = db.execute("select count(*) from sqlite_master").fetchone()[0]
-        if version == 0 and tables == 0:
-            db.executescript(f"begin immediate; {SCHEMA} commit;")
-            version = VERSION
-    except sqlite3.OperationalError:  # another process made it between the two
-        version = db.execute("pragma user_version").fetchone()[0]
-    except sqlite3.DatabaseError as error:
-        db.close()
-        raise ValueError(f"{path}: {error}; expected a file of verdicts on tests") from None
-    if version != VERSION:
-        db.close()
-        raise ValueError(f"{path}: version {version}; expected a file of verdicts on tests of version {VERSION}")
-    return db
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return review_store.connect(path, SCHEMA, VERSION, "verdicts on tests")
 
 
 def propose(db: sqlite3.Connection, record: Record, text: str, *, checkpoint: str = "",
@@ -95,11 +70,8 @@ def propose(db: sqlite3.Connection, record: Record, text: str, *, checkpoint: st
     about.pop("target")
     row = {"key": sha256(f"{record.input}\0{text}\0{checkpoint}".encode()).hexdigest(),
            "record": json.dumps(about, ensure_ascii=False), "proposed": text, "checkpoint": checkpoint,
-           "scores": json.dumps(asdict(verdict) if verdict else {}), "created": now()}
-    with db:
-        db.execute(f"insert into proposals ({', '.join(row)}) values ({', '.join(f':{name}' for name in row)}) "
-                   "on conflict (key) do nothing", row)
-    return db.execute("select id from proposals where key = ?", (row["key"],)).fetchone()[0]
+           "scores": json.dumps(asdict(verdict) if verdict else {})}
+    return review_store.propose(db, row)
 
 
 def proposals(db: sqlite3.Connection, reviewer: str | None = None) -> list[Proposal]:
@@ -107,10 +79,8 @@ def proposals(db: sqlite3.Connection, reviewer: str | None = None) -> list[Propo
 
     The target of each record is the proposed text.
     """
-    rows = db.execute("select * from proposals where ? is null or id not in (select proposal from reviews where "
-                      "reviewer = ?) order by id", (reviewer, reviewer))
     return [Proposal(row["id"], Record(**json.loads(row["record"]), target=row["proposed"]), row["proposed"],
-                     row["checkpoint"], json.loads(row["scores"])) for row in rows]
+                     row["checkpoint"], json.loads(row["scores"])) for row in review_store.open_proposals(db, reviewer)]
 
 
 def decide(db: sqlite3.Connection, proposal: int, verdict: str, reviewer: str, *, fixed: str = "", reason: str = "",
@@ -120,16 +90,10 @@ def decide(db: sqlite3.Connection, proposal: int, verdict: str, reviewer: str, *
     Raises ValueError: a verdict or reason that is none, no reviewer, no such proposal, an edited test that does not
     parse or is the proposed one.
     """
-    if verdict not in VERDICTS:
-        raise ValueError(f"verdict: {verdict!r}; expected one of {', '.join(VERDICTS)}")
+    row = review_store.proposed(db, proposal, verdict, reviewer)
     if reason not in (("",) if verdict == "accept" else REASONS):
         raise ValueError(f"reason: {reason!r}; expected " + ("none of an accepted test" if verdict == "accept" else
                                                              f"one of {', '.join(REASONS)}"))
-    if not reviewer.strip():
-        raise ValueError("reviewer: empty; expected a name, since verdicts are kept by reviewer")
-    row = db.execute("select proposed from proposals where id = ?", (proposal,)).fetchone()
-    if row is None:
-        raise ValueError(f"proposal: {proposal} is not there; expected the id of one")
     if verdict == "edit":
         if why := gherkin.valid(fixed):
             raise ValueError(f"fixed: {why}; expected a test in Gherkin")
@@ -139,7 +103,7 @@ def decide(db: sqlite3.Connection, proposal: int, verdict: str, reviewer: str, *
     with db:
         db.execute("insert into reviews (proposal, reviewer, verdict, fixed, reason, comment, created) "
                    "values (?, ?, ?, ?, ?, ?, ?)",
-                   (proposal, reviewer.strip(), verdict, fixed, reason, comment, now()))
+                   (proposal, reviewer.strip(), verdict, fixed, reason, comment, review_store.now()))
 
 
 def verdicts(db: sqlite3.Connection) -> list[dict]:
@@ -161,9 +125,7 @@ def verdicts(db: sqlite3.Connection) -> list[dict]:
 
 def export(db: sqlite3.Connection, path: Path | str) -> int:
     """Write `verdicts` as JSON lines, whole or not at all; how many."""
-    rows = verdicts(db)
-    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    return len(rows)
+    return review_store.export(verdicts(db), path)
 
 
 @dataclass(frozen=True)

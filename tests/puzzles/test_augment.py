@@ -79,6 +79,13 @@ def test_symmetries_invert_and_start_with_the_identity(kind, grid, vocabulary, c
     assert all(np.array_equal(invert(image), x) for (_, invert), image in zip(pairs, images, strict=True))
 
 
+def test_a_target_that_fills_the_frame_and_is_moved_is_not_scored_where_it_left():
+    source, target = np.full((1, 1), 3), np.full((29, 30), 5)  # 29 rows and their end fill all 30
+    inputs, labels = (arc.encode(grid)[None] for grid in (source, target))
+    moved = [augment("arc", inputs, labels, (30, 30, 1, 1), np.random.default_rng(seed))[1] for seed in range(8)]
+    assert {int((m == IGNORE).sum()) for m in moved} == {0, 30}
+
+
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_arc_translation_moves_input_and_output_together(data):
