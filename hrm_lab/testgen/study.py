@@ -6,6 +6,7 @@ the domain set. Unusual: validation holds back whole wordings of the training sp
 stopping watches for new wordings while the held-out paraphrases stay unseen.
 """
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from hrm_lab import runs
-from hrm_lab.testgen import baselines, finetune, improve, scores, slots, writer
+from hrm_lab.testgen import baselines, finetune, improve, reviewing, scores, slots, store, writer
 from hrm_lab.testgen.collector import fulfilment
 from hrm_lab.testgen.domain import ROOT, Domain, draw, load
 from hrm_lab.testgen.finetune import Training
@@ -106,8 +107,15 @@ class Rival:
 
 
 def model_rival(model: nn.Module, codec: Codec, constrained: bool = True) -> Rival:
-    return Rival(lambda texts: writer.write(model, codec, texts, constrained),
-                 lambda held: finetune.token_nll(model, writer.pairs(held, codec)))
+    """A model that is trained no more: what it wrote for a requirement is kept."""
+    known: dict[str, Written] = {}
+
+    def write(texts: list[str]) -> list[Written]:
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        known.update(zip(new, writer.write(model, codec, new, constrained), strict=True))
+        return [known[text] for text in texts]
+
+    return Rival(write, lambda held: finetune.token_nll(model, writer.pairs(held, codec)))
 
 
 def rivals(train_examples: list[Example], valid: list[Example], codec: Codec) -> dict[str, Rival]:
@@ -142,6 +150,13 @@ def judged(rival: Rival, codec: Codec, domain: Domain, records: list[Record]) ->
     if rival.nats and held:
         table |= scores.language(rival.nats(held), [e.record.target for e in held])
     return table
+
+
+def gate(old: Rival, new: Rival, records: list[Record], domain: Domain) -> store.Promotion:
+    """Whether `new` may take the place of `old`, by tests of the same requirements."""
+    requirements = [r.input for r in records]
+    sides = (scores.verdicts(records, rival.write(requirements), domain) for rival in (old, new))
+    return store.promote(*({r.id: v for r, v in zip(records, found, strict=True)} for found in sides))
 
 
 # ---------------------------------------------------------------- models
@@ -179,8 +194,11 @@ def tuned_from(base: Seq2Seq, **changes) -> Seq2Seq:
     return model
 
 
-def feedback_trial(base: Seq2Seq, codec: Codec, domain: Domain, plan: dict, run: Path | str) -> list[improve.Round]:
+def feedback_trial(base: Seq2Seq, codec: Codec, domain: Domain, plan: dict, run: Path | str,
+                   db: sqlite3.Connection) -> list[improve.Round]:
     """Verdicts against a control, from a model that knows `wordings` wordings a family and is not yet good.
+
+    Every verdict of the simulated reviewer is kept in `db`.
 
     plan: wordings, n_train, n_fresh, rounds, verdicts, start and again (settings of `Training`), repeats, seed.
     """
@@ -197,7 +215,7 @@ def feedback_trial(base: Seq2Seq, codec: Codec, domain: Domain, plan: dict, run:
                  writer.pairs(examples, codec), writer.pairs(valid, codec), Path(run) / "start")
 
     def review(record: Record, text: str) -> str:
-        return "accept" if scores.verdict(record, writer.Written("", text, ""), domain).correct else "edit"
+        return reviewing.simulate(db, record, text, domain, "feedback trial")
 
     return improve.simulate(model, codec, domain, examples, shown, fresh, valid, Training(
         **plan["again"], visible_from=visible, seed=plan["seed"]), review, run, plan["repeats"])
