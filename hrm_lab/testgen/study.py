@@ -200,15 +200,16 @@ def feedback_trial(base: Seq2Seq, codec: Codec, domain: Domain, plan: dict, run:
 
     Every verdict of the simulated reviewer is kept in `db`.
 
-    plan: wordings, n_train, n_fresh, rounds, verdicts, start and again (settings of `Training`), repeats, seed.
+    plan: wordings, of (how many wordings a family has in the trial), n_train, n_fresh, rounds, verdicts, start and
+    again (settings of `Training`), repeats, seed.
     """
-    drawn = draw(domain, 6 * plan["n_train"], plan["seed"])
+    drawn = draw(domain, 12 * plan["n_train"], plan["seed"])
     known = [r for r in drawn if wording(r) < plan["wordings"]][:plan["n_train"]]
     others = [r for r in draw(domain, 4 * (plan["rounds"] * plan["verdicts"] + plan["n_fresh"]), plan["seed"] + 1)
-              if wording(r) >= plan["wordings"]]
+              if plan["wordings"] <= wording(r) < plan["of"]]
     fresh, others = others[:plan["n_fresh"]], others[plan["n_fresh"]:]
     shown = [others[n * plan["verdicts"]:(n + 1) * plan["verdicts"]] for n in range(plan["rounds"])]
-    held = [r for r in draw(domain, 300, plan["seed"] + 2) if wording(r) < plan["wordings"]][:40]
+    held = [r for r in draw(domain, 600, plan["seed"] + 2) if wording(r) < plan["wordings"]][:40]
     examples, valid = (writer.examples(rows, codec.lexicon, domain) for rows in (known, held))
     model, visible = tuned_from(base), codec.first_placeholder
     finetune.fit(model, Training(**plan["start"], visible_from=visible, seed=plan["seed"]),

@@ -57,6 +57,11 @@ class Codec:
     def words(self) -> tokenizer.Tokenizer:
         return tokenizer.by_words(self.tokenizer)
 
+    @cached_property
+    def constraint(self) -> Constraint:
+        """Its grammars are built once for all that writes with this codec."""
+        return Constraint(self.tokenizer, self.holes)
+
     def source(self, found: Abstract) -> tuple[int, ...]:
         return (*tokenizer.encode(self.words, found.text), tokenizer.END)
 
@@ -149,7 +154,7 @@ def write(model: nn.Module, codec: Codec, requirements: list[str], constrained: 
     order = sorted(fits, key=lambda n: len(sources[n]))
     device = next(model.parameters()).device
     dtype = torch.bfloat16 if fast_in_bf16(device) else torch.float32
-    constraint = Constraint(codec.tokenizer, codec.holes) if constrained else None
+    constraint = codec.constraint if constrained else None
     for at in range(0, len(order), size):
         rows = order[at:at + size]
         ids, lengths = padded([sources[n] for n in rows])
