@@ -63,15 +63,18 @@ def sample(counts: Counts, order: int, codec: Codec, requirements: list[str], li
     """Tests drawn from counts alone (order 0: uniform); the requirement only fills placeholders. Same seed, same
     tests.
     """
-    made = []
+    made, summed = [], np.cumsum(counts.single)
+    after = {token: (list(options), np.cumsum(list(options.values()))) for token, options in counts.double.items()}
     for number, text in enumerate(requirements):
         rng, last, ids = np.random.default_rng((order, number)), BEGIN, []
         while len(ids) < limit:
-            if order == 2 and last in counts.double:
-                options = counts.double[last]
-                last = int(rng.choice(list(options), p=np.array(list(options.values())) / counts.total[last]))
+            if order == 2 and last in after:
+                options, total = after[last]
+                last = options[np.searchsorted(total, rng.random() * total[-1], "right")]
+            elif order:
+                last = min(int(np.searchsorted(summed, rng.random(), "right")), counts.size - 1)
             else:
-                last = int(rng.choice(counts.size, p=counts.single if order else None))
+                last = int(rng.integers(counts.size))
             if last == END:
                 break
             ids.append(last)

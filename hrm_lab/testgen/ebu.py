@@ -7,7 +7,7 @@ and ranks models differently from people (arXiv 2603.04729): report it, never tu
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,6 +97,14 @@ def steps(text: str) -> list[str]:
 def shape(words: str) -> str:
     """A step with its values taken out, as a step definition sees it."""
     return " ".join(VALUE.sub("*", words).lower().split())
+
+
+def compare(pairs: list[Pair], library: frozenset[str],
+            writers: Mapping[str, Callable[[list[str]], list[str]]]) -> dict[str, dict[str, dict]]:
+    """writer -> `score` of the tests that it writes for the requirements of the pairs."""
+    texts = {name: write([pair.requirement for pair in pairs]) for name, write in writers.items()}
+    return {name: score(pairs, {pair.id: text for pair, text in zip(pairs, own, strict=True)}, library)
+            for name, own in texts.items()}
 
 
 def score(pairs: Iterable[Pair], texts: Mapping[str, str], library: frozenset[str]) -> dict[str, dict]:

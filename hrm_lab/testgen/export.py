@@ -146,3 +146,24 @@ def ambiguous(records: Iterable[Record]) -> list[dict]:
             rows += [{"requirement": record.group, "text": record.input, "kind": one.kind, "words": one.words,
                       "question": one.question} for one in ambiguities(record.input)]
     return rows
+
+
+def deliver(folder: Path | str, tests: Mapping[str, str], records: list[Record]) -> dict[str, int]:
+    """All of it in one folder: `features/`, `tests.csv`, `traceability.csv` and `ambiguous.csv`; how many of each.
+
+    `tests` maps record ids to test texts. One that is not valid is no file and no row, but a gap in the matrix.
+    """
+    folder = Path(folder)
+    ready = [(r, tests[r.id]) for r in records if r.id in tests and not gherkin.valid(tests[r.id])]
+    files = feature_files(folder / "features", ready)
+    cases = management_csv(folder / "tests.csv", ready)
+    rows, unclear = traceability(records, tests), ambiguous(records)
+    traceability_csv(folder / "traceability.csv", rows)
+    out = io.StringIO()
+    table = csv.DictWriter(out, ("requirement", "kind", "words", "question", "text"), lineterminator="\n")
+    table.writeheader()
+    table.writerows({name: cell(text) for name, text in row.items()} for row in unclear)
+    write_atomic(folder / "ambiguous.csv", out.getvalue())
+    return {"features": len(files), "cases": cases, "requirements": len(rows),
+            "without a valid test": sum(bool(row["gap"]) for row in rows),
+            "ambiguous": len({row["text"] for row in unclear})}

@@ -4,13 +4,16 @@ Every sentence is computed from numbers, so that a report cannot say what its ru
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from hrm_lab import metrics
 from hrm_lab.files import write_atomic, write_json
 from hrm_lab.testgen import scores
+from hrm_lab.testgen.store import Promotion
 from hrm_lab.testgen.study import Data, Rival
 
+FILES = ("FINE_TUNING_REPORT.md", "training_results.json", "evaluation_results.json")
 SHOWN = ("valid", "slots", "executable", "correct", "mutation", "duplicates")
 
 
@@ -86,9 +89,24 @@ def findings(tables: dict[str, dict[str, dict]], control: str) -> list[str]:
     return out
 
 
+def gated(gates: Mapping[str, Promotion]) -> str:
+    """What the gate decided, in words."""
+    sides = {said: [name for name, found in gates.items() if found.promoted == held]
+             for said, held in (("promoted", True), ("kept out", False))}
+    return "The gate: " + "; ".join(f"{said} {', '.join(names) or 'none'}" for said, names in sides.items()) + "."
+
+
+def likened(likeness: Mapping[str, dict]) -> list[str]:
+    """Likeness to real tests (`ebu.compare`), in words; nothing was judged, nothing is said."""
+    return [f"Real pairs, {name}: chrF {metrics.format_score(own['chrf'])}, steps with a definition "
+            f"{metrics.format_score(own['step_match'])}, valid {metrics.format_score(own['valid'])}."
+            for name, own in likeness.items()]
+
+
 def write_report(out: Path | str, config: dict, history: list[dict], tables: dict, sentences: list[str],
-                 samples: list[dict]):
-    """FINE_TUNING_REPORT.md, training_results.json and evaluation_results.json in the folder `out`."""
+                 samples: list[dict]) -> list[Path]:
+    """FINE_TUNING_REPORT.md, training_results.json and evaluation_results.json in the folder `out`; their paths."""
+    report, training, evaluation = (Path(out) / name for name in FILES)
     rows = ["# Fine-tuning report", "", *[f"- {sentence}" for sentence in sentences], "", "## Configuration", "",
             "```json", json.dumps(config, indent=1, default=str), "```", "", "## Epochs", "",
             "| epoch | training loss | validation loss | perplexity | valid | correct |", "| --- " * 6 + "|"]
@@ -106,6 +124,7 @@ def write_report(out: Path | str, config: dict, history: list[dict], tables: dic
         rows += ["", f"## Sample: {sample['requirement']}", ""]
         for name, text in sample["tests"].items():
             rows += [f"{name}:", "", "```gherkin", text.rstrip() or "(nothing)", "```", ""]
-    write_atomic(Path(out) / "FINE_TUNING_REPORT.md", "\n".join(rows) + "\n")
-    write_json(Path(out) / "training_results.json", {"config": config, "history": history})
-    write_json(Path(out) / "evaluation_results.json", {"tables": tables, "findings": sentences})
+    write_atomic(report, "\n".join(rows) + "\n")
+    write_json(training, {"config": config, "history": history})
+    write_json(evaluation, {"tables": tables, "findings": sentences})
+    return [report, training, evaluation]

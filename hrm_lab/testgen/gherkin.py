@@ -88,3 +88,22 @@ def valid(text: str) -> str:
     if any(not any(kind == "then" and words.strip() for kind, words in case.steps) for case in made):
         return "a scenario without Then"
     return ""
+
+
+def layout(text: str) -> str:
+    """Gherkin with the usual indentation; `flat` takes it away. The model writes no indentation."""
+    depth = {"Feature": 0, "Rule": 0, "Background": 2, "Scenario": 2, "Example": 2, "Scenario Outline": 2,
+             "Scenario Template": 2, "Examples": 4, "Scenarios": 4}
+    lines, inside = [], False
+    for line in text.rstrip("\n").split("\n"):
+        head = line.split(":")[0].strip()
+        indent = depth[head] if head in depth and ":" in line else 6 if line.startswith("|") else 4
+        if line.startswith("@"):
+            indent = 2 if inside else 0
+        inside = inside or head == "Feature"
+        lines.append(" " * indent + line)
+    return "\n".join(lines) + "\n"
+
+
+def flat(text: str) -> str:
+    return "\n".join(line.strip() for line in text.splitlines() if line.strip())

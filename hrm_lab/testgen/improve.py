@@ -4,7 +4,8 @@ A round: the model writes tests for requirements that are new to it, the reviewe
 the place of the wrong one) or rejects, and the model is trained on with what it was told among its old examples. The
 control gets the same number of steps on the old examples alone, so that what is measured is the verdicts and not the
 training. Edits weigh 2, accepted tests 1; rejected ones teach only through the preference pairs that the store
-exports. Unusual: acceptance is judged on requirements that no round has shown.
+exports. Unusual: acceptance is judged on requirements that no round has shown; on these, too, the gate decides after
+each round whether the new model takes over.
 """
 
 import copy
@@ -16,9 +17,10 @@ import numpy as np
 from torch import nn
 
 from hrm_lab import metrics
-from hrm_lab.testgen import finetune, scores, slots, writer
+from hrm_lab.testgen import finetune, scores, slots, store, writer
 from hrm_lab.testgen.domain import Domain
 from hrm_lab.testgen.finetune import Training
+from hrm_lab.testgen.judge import Verdict
 from hrm_lab.testgen.records import Record
 from hrm_lab.testgen.writer import Codec, Example, Written
 
@@ -27,13 +29,17 @@ WEIGHTS = {"accept": 1.0, "edit": 2.0}
 
 @dataclass(frozen=True)
 class Round:
-    """One arm after one round: how many of its fresh tests are right (`accepted`, (n,) bool), and the verdicts so far.
-    """
+    """One arm after one round: what its fresh tests are worth, by record id, and the reviewer's verdicts so far."""
 
     arm: str
     number: int
-    accepted: np.ndarray
+    judged: dict[str, Verdict]
     verdicts: dict[str, int]
+
+    @property
+    def accepted(self) -> np.ndarray:
+        """(n,) bool: which of the fresh tests are right."""
+        return np.array([verdict.correct for verdict in self.judged.values()])
 
     @property
     def acceptance(self) -> dict:
@@ -62,11 +68,14 @@ def simulate(start: nn.Module, codec: Codec, domain: Domain, known: list[Example
     shown: the requirements of each round; fresh: those that acceptance is judged on; review(record, text) -> "accept",
     "edit" or "reject". Each taught example stands `repeats` times among the known ones. The control sees as many.
     """
+
+    def judged(model: nn.Module) -> dict[str, Verdict]:
+        texts = writer.write(model, codec, [r.input for r in fresh])
+        return {r.id: v for r, v in zip(fresh, scores.verdicts(fresh, texts, domain), strict=True)}
+
     arms = {"feedback": copy.deepcopy(start), "control": copy.deepcopy(start)}
-    written = writer.write(start, codec, [r.input for r in fresh])
-    right = np.array([v.correct for v in scores.verdicts(fresh, written, domain)])
-    counts = {"accept": 0, "edit": 0, "reject": 0}
-    found = [Round(arm, 0, right, dict(counts)) for arm in arms]
+    counts, first = {"accept": 0, "edit": 0, "reject": 0}, judged(start)
+    found = [Round(arm, 0, first, dict(counts)) for arm in arms]
     held, gained = writer.pairs(valid, codec), []
     old = writer.pairs(known, codec)
     for number, records in enumerate(shown, 1):
@@ -79,9 +88,7 @@ def simulate(start: nn.Module, codec: Codec, domain: Domain, known: list[Example
         sets = {"feedback": old + gained * repeats, "control": old + [old[n] for n in extra]}
         for arm, model in arms.items():
             finetune.fit(model, plan, sets[arm], held, Path(out) / f"{arm}-{number}")
-            texts = writer.write(model, codec, [r.input for r in fresh])
-            right = np.array([v.correct for v in scores.verdicts(fresh, texts, domain)])
-            found.append(Round(arm, number, right, dict(counts) if arm == "feedback" else {}))
+            found.append(Round(arm, number, judged(model), dict(counts) if arm == "feedback" else {}))
     return found
 
 
@@ -89,3 +96,13 @@ def gain(rounds: list[Round]) -> dict:
     """Acceptance with feedback minus without, after the last round, on the same requirements."""
     last = {r.arm: r.accepted for r in rounds if r.number == max(r.number for r in rounds)}
     return metrics.paired_difference(last["feedback"], last["control"])
+
+
+def promotions(rounds: list[Round]) -> list[tuple[Round, store.Promotion]]:
+    """Each round's new model against the one in service, on the fresh requirements; one that may be worse stays out."""
+    serving, *later = [r for r in rounds if r.arm == "feedback"]
+    found = []
+    for new in later:
+        found.append((new, gate := store.promote(serving.judged, new.judged)))
+        serving = new if gate.promoted else serving
+    return found

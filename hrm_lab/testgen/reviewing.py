@@ -7,10 +7,12 @@ it knows only what the executor finds, and knows it exactly; people know less an
 import sqlite3
 from html import escape
 
-from . import store
+from . import scores, store
 from .domain import Domain
-from .judge import judge
 from .records import Record
+from .writer import Written
+
+EXECUTOR = "executor"  # the simulated reviewer's name
 
 
 def simulated_reviewer(record: Record, text: str, domain: Domain) -> tuple[str, str, str]:
@@ -18,7 +20,7 @@ def simulated_reviewer(record: Record, text: str, domain: Domain) -> tuple[str, 
 
     A test that can be run is edited into the record's own, as a tester would mend it; one that cannot is rejected.
     """
-    found = judge(record, text, domain)
+    found = scores.verdict(record, Written("", text, ""), domain)
     if found.correct and found.mutation == 1:
         return "accept", "", ""
     if not found.executable:
@@ -30,6 +32,21 @@ def simulated_reviewer(record: Record, text: str, domain: Domain) -> tuple[str, 
         if part in found.reason:
             return "edit", record.target, reason
     return "edit", record.target, "not in the requirement"
+
+
+def simulate(db: sqlite3.Connection, record: Record, text: str, domain: Domain, checkpoint: str = "") -> str:
+    """The simulated reviewer's verdict on one test, kept in the store: "accept", or "edit" into the record's own test.
+
+    It mends what cannot be run as well. An empty text is mended and not stored: there was nothing to show.
+    """
+    verdict, fixed, reason = simulated_reviewer(record, text, domain)
+    if verdict == "reject":
+        verdict, fixed = "edit", record.target
+    if text.strip():
+        proposal = store.propose(db, record, text, checkpoint=checkpoint)
+        if any(waiting.id == proposal for waiting in store.proposals(db, EXECUTOR)):
+            store.decide(db, proposal, verdict, EXECUTOR, fixed=fixed, reason=reason)
+    return verdict
 
 
 def shown(proposal: store.Proposal, left: int) -> str:

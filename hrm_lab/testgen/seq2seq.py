@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from hrm_lab.model import HRMConfig, Level, Linear, SwiGLU, attend, rms_norm, truncated_normal
 from hrm_lab.positions import rotate, rotation_tables
 from hrm_lab.testgen.batches import Batch, real
-from hrm_lab.testgen.tokenizer import BEGIN, END, PAD
+from hrm_lab.testgen.tokenizer import BEGIN, END
 
 
 @dataclass(frozen=True)
@@ -151,8 +151,9 @@ class Seq2Seq(nn.Module):
         """(B, T) nats of each target token given the source and the tokens before it; 0 on padding."""
         z_H, source_mask = self.encode(batch.source, batch.source_lengths, dtype)
         before = F.pad(batch.said[:, :-1], (1, 0), value=BEGIN)
-        logits = self.logits(self.decode(before, *self.memories(z_H, source_mask), source_mask, dtype))
-        return F.cross_entropy(logits.transpose(1, 2), batch.target, ignore_index=PAD, reduction="none")
+        x, mask = self.decode(before, *self.memories(z_H, source_mask), source_mask, dtype), batch.target_mask
+        nll = F.cross_entropy(self.logits(x[mask]), batch.target[mask], reduction="none")  # half of a batch is padding
+        return nll.new_zeros(mask.shape).masked_scatter(mask, nll)
 
     @torch.no_grad()
     def generate(self, source: Tensor, lengths: Tensor, limit: int, choose=None,

@@ -7,8 +7,9 @@
 Why: a small model learns names as a closed class and copies none that it has not seen (measured: 0 % correct on unseen
 names), and arithmetic costs it more than the design of the test. With placeholders neither can fail by copying;
 boundary cells are expressions (expressions.py). Delexicalisation is old in dialogue systems (Wen et al. 2015, arXiv
-1508.01745). Unusual: terms of the domain (fields, formats, units) are marked, not hidden, since their meaning counts;
-and restoring the abstract requirement gives the requirement back to the letter, whatever it holds.
+1508.01745). Unusual: terms of the domain (fields, formats, units) are marked, not hidden, since their meaning counts,
+and each closed class has placeholders of its own, so that "5 dBTP of true peak" and "a true peak of 5 dBTP" name the
+same two; restoring the abstract requirement gives the requirement back to the letter, whatever it holds.
 """
 
 import re
@@ -25,10 +26,12 @@ from hrm_lab.testgen import expressions
 from hrm_lab.testgen.expressions import ExpressionError, Value
 from hrm_lab.testgen.records import Record
 
-KINDS = {"NUM": 9, "DATE": 4, "TIME": 4, "CODE": 3, "TEXT": 3, "NAME": 3, "TERM": 9, "MARK": 0}  # tokens of each
+TERMS = tuple(f"TERM{letter}" for letter in "ABCDEFGHIJKL")  # one kind a closed class: languages, units, fields ...
+KINDS = {"NUM": 9, "DATE": 4, "TIME": 4, "CODE": 3, "TEXT": 3, "NAME": 3, **dict.fromkeys(TERMS, 6), "MARK": 0}
 PLACEHOLDER = re.compile(r"\{([A-Z]+\d+)\}")
 MONTHS = "January February March April May June July August September October November December".split()
 CLOSED = 0.5  # distinct values an occurrence, up to which a text slot is a closed class
+STATED = 0.9  # share of a slot's values that stand in the requirement; a computed letter stands there by chance
 PATTERNS = {
     "MARK": r"[{}]+",
     "TEXT": r"(?<=\")[^\"{}\n]{1,80}(?=\")|(?<=“)[^”{}\n]{1,80}(?=”)",
@@ -46,12 +49,12 @@ OFFSETS = [sign + step for step in ("1", "0.1", "0.01", "0.5", "5", "10") for si
 @dataclass(frozen=True)
 class Lexicon:
     """What training texts tell of words: `words` in lower case outside slots, `capitals` that are no names, `terms` of
-    the domain (values of closed slots), `tails` that follow the first word of a name ("0": numbers do), `units` that
-    follow a number which is a value."""
+    the domain (values of closed slots) with their kinds, `tails` that follow the first word of a name ("0": numbers
+    do), `units` that follow a number which is a value, mostly that, and seldom lead to the next."""
 
     words: frozenset[str]
     capitals: frozenset[str]
-    terms: tuple[str, ...]
+    terms: tuple[tuple[str, str], ...]
     tails: frozenset[str]
     units: frozenset[str]
 
@@ -61,7 +64,7 @@ class Lexicon:
     @classmethod
     def load(cls, path: Path | str) -> "Lexicon":
         found = read_json(Path(path))
-        return cls(**{name: longest_first(v) if name == "terms" else frozenset(v) for name, v in found.items()})
+        return cls(**{name: longest_first(dict(v)) if name == "terms" else frozenset(v) for name, v in found.items()})
 
 
 @dataclass(frozen=True)
@@ -84,24 +87,38 @@ class Abstract:
         return {b.name: b.value for b in self.bindings}
 
 
-def longest_first(terms) -> tuple[str, ...]:
-    return tuple(sorted(set(terms), key=lambda term: (-len(term), term)))
+def longest_first(terms: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(terms.items(), key=lambda term: (-len(term[0]), term)))
+
+
+def classes(sets: list[set[str]]) -> dict[str, str]:
+    """term -> kind: closed slots that share a value are one class, in the order of their first values."""
+    joined: list[set[str]] = []
+    for values in sets:
+        same = [one for one in joined if one & values]
+        joined = [one for one in joined if not one & values] + [values.union(*same)]
+    return {term: TERMS[n % len(TERMS)] for n, one in enumerate(sorted(joined, key=min)) for term in one}
 
 
 def learn(records: list[Record], texts: list[str] = ()) -> Lexicon:
     """The lexicon of training records (their slots are known) and of further plain texts."""
-    seen = defaultdict(list)
+    seen, stated = defaultdict(list), Counter()
     for r in records:
+        said = spaced(r.input)
         for slot, value in r.slots.items():
-            seen[r.family, slot] += [value] if isinstance(value, str) else [*value, *value]
-    terms, tails, closed = set(), set(), set()
+            for one in [value] if isinstance(value, str) else [*value, *value]:
+                seen[r.family, slot].append(one)
+                stated[r.family, slot] += spaced(one) in said
+    closed, tails = [], set()
     for where, values in seen.items():
+        if stated[where] < STATED * len(values):
+            continue
         wordy = [v for v in values if re.search(r"[^\W\d_]", v) and not re.fullmatch(PATTERNS["DATE"], v)]
         if len(values) >= 8 and len(set(values)) <= CLOSED * len(values):
-            closed.add(where)
-            terms |= set(wordy)
+            closed.append(set(wordy))
         else:
             tails |= {re.sub(r"^\d+$", "0", word) for v in wordy for word in v.split()[1:]}
+    terms = classes([values for values in closed if values])
     words, capitals, units = set(), set(), Counter()
     for text in [*texts, *(without_slots(r) for r in records)]:
         for match in WORD.finditer(text):
@@ -112,6 +129,8 @@ def learn(records: list[Record], texts: list[str] = ()) -> Lexicon:
             else:
                 words.add(word.lower())
     capitals |= {word for term in terms for word in term.split() if word != word.lower()}
+    plain = " ".join(without_slots(r) for r in records)
+    often, leads = Counter(WORD.findall(plain)), Counter(re.findall(r"([^\W\d_]+) 0\b", plain))
     for r in records:
         texts = [value for value in r.slots.values() if isinstance(value, str)]
         units.update(match[1] for v in texts if re.fullmatch(r"-?[\d.]+", v)
@@ -119,7 +138,13 @@ def learn(records: list[Record], texts: list[str] = ()) -> Lexicon:
         units.subtract(match[1] for v in texts if re.search(r"[^\W\d_]", v)
                        for match in re.finditer(rf"(?<!\w){re.escape(v)} ([^\W\d_]+)", r.input))
     return Lexicon(frozenset(words), frozenset(capitals), longest_first(terms), frozenset(tails),
-                   frozenset(word for word, n in units.items() if n > 0))
+                   frozenset(word for word, n in units.items() if len(word) > 1 and (
+                       word in terms or 2 * n >= often[word] > 5 * leads[word])))
+
+
+def spaced(text: str) -> str:
+    """Its words in lower case, a space around each."""
+    return " ".join(["", *re.findall(r"[^\W_]+", text.lower()), ""])
 
 
 def without_slots(record: Record) -> str:
@@ -153,31 +178,43 @@ def abstract(text: str, lexicon: Lexicon) -> Abstract:
 
     for kind in ("MARK", "TEXT", "DATE", "TIME"):
         search(kind)
+    kinds = dict(lexicon.terms)
     for match in re.finditer(term_pattern(lexicon.terms), text) if lexicon.terms else ():
-        exact = match[0] in lexicon.terms
-        add("TERM", *match.span(), match[0] if exact else match[0][0].lower() + match[0][1:], True)
+        term = match[0] if match[0] in kinds else match[0][0].lower() + match[0][1:]
+        add(kinds[term], *match.span(), term, True)
     search("CODE")
     taken = [(low, high) for low, high, *_ in spans]
     for low, high in names(text, lexicon, taken):
         add("NAME", low, high, text[low:high])
     search("NUM")
     parts, bindings, at, count = [], {}, 0, defaultdict(int)
+    ranks = by_unit(text, sorted((low, high) for low, high, kind, *_ in spans if kind == "NUM"), lexicon)
     for low, high, kind, value, shown in sorted(spans, key=lambda span: span[:2]):
         surface = text[low:high]
         same = (kind, value, surface, low if kind == "NUM" else 0)  # equal numbers may mean two things
         if same not in bindings:
             count[kind] += 1
-            bindings[same] = Binding(f"{kind}{count[kind]}", surface, value, shown)
+            bindings[same] = Binding(f"{kind}{ranks.get(low, count[kind])}", surface, value, shown)
         parts += [text[at:low], "{", bindings[same].name, "}", surface if shown else ""]
         at = high
     return Abstract("".join([*parts, text[at:]]), tuple(bindings.values()))
 
 
+def by_unit(text: str, numbers: list[tuple[int, int]], lexicon: Lexicon) -> dict[int, int]:
+    """The place of each number in the order of units, then of the text: "1 LU off -23 LUFS" and "-23 LUFS, 1 LU off"
+    name the same two. A number without a unit has that of the next one, the last that of the one before."""
+    follows = [re.match(r" ?([^\W\d_]+)", text[high:]) for _, high in numbers]
+    units = [match[1] if match and match[1] in lexicon.units else "" for match in follows]
+    units = [next(filter(None, (*units[n:], *reversed(units[:n]))), "") for n in range(len(units))]
+    order = sorted(zip(units, numbers, strict=True))
+    return {low: rank for rank, (_, (low, _)) in enumerate(order, 1)}
+
+
 @lru_cache(maxsize=8)
-def term_pattern(terms: tuple[str, ...]) -> re.Pattern:
+def term_pattern(terms: tuple[tuple[str, str], ...]) -> re.Pattern:
     """Terms as they are; those in lower case with a capital first letter too."""
     each = [re.escape(t) if t != t.lower() or not t[0].isalpha() else f"[{t[0]}{t[0].upper()}]{re.escape(t[1:])}"
-            for t in terms]
+            for t, _ in terms]
     return re.compile(rf"(?<![\w-])(?:{'|'.join(each)})(?![\w-])")
 
 
@@ -298,22 +335,3 @@ def drafted(record: Record, found: Abstract, family: domains.Family) -> str | No
         return text if restore(text, found.values) == record.target else None
     except ExpressionError:  # a slot of another type than its placeholder
         return None
-
-
-def layout(text: str) -> str:
-    """Gherkin with the usual indentation; `flat` takes it away. The model writes no indentation."""
-    depth = {"Feature": 0, "Rule": 0, "Background": 2, "Scenario": 2, "Example": 2, "Scenario Outline": 2,
-             "Scenario Template": 2, "Examples": 4, "Scenarios": 4}
-    lines, inside = [], False
-    for line in text.rstrip("\n").split("\n"):
-        head = line.split(":")[0].strip()
-        indent = depth[head] if head in depth and ":" in line else 6 if line.startswith("|") else 4
-        if line.startswith("@"):
-            indent = 2 if inside else 0
-        inside = inside or head == "Feature"
-        lines.append(" " * indent + line)
-    return "\n".join(lines) + "\n"
-
-
-def flat(text: str) -> str:
-    return "\n".join(line.strip() for line in text.splitlines() if line.strip())

@@ -2,10 +2,11 @@
 files.
 
 What notebook 04 and `benchmarks/testgen.py` call. The base knows general Gherkin and another domain; fine-tuning adds
-the domain set. Unusual: validation holds back whole wordings of the training split, one a family, so that early
+the domain set. Unusual: validation holds back whole wordings of the training split, one in ten, so that early
 stopping watches for new wordings while the held-out paraphrases stay unseen.
 """
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from hrm_lab import runs
-from hrm_lab.testgen import baselines, finetune, improve, scores, slots, writer
+from hrm_lab.testgen import baselines, finetune, improve, reviewing, scores, slots, store, writer
 from hrm_lab.testgen.collector import fulfilment
 from hrm_lab.testgen.domain import ROOT, Domain, draw, load
 from hrm_lab.testgen.finetune import Training
@@ -44,9 +45,9 @@ def wording(record: Record) -> int:
 
 
 def kept_back(record: Record, domain: Domain) -> bool:
-    """Whether a drawn record has the wording that its family gives to validation."""
+    """Whether a drawn record has a wording that its family gives to validation: one in ten."""
     family = domain.families[record.family]
-    return wording(record) == sum(map(ord, family.name)) % len(family.requirements)
+    return wording(record) % 10 == sum(map(ord, family.name)) % min(10, len(family.requirements))
 
 
 def prepare(domain: Domain, n_train: int, n_valid: int, n_test: int, seed: int = 0, weight: float = 4.0) -> Data:
@@ -106,8 +107,15 @@ class Rival:
 
 
 def model_rival(model: nn.Module, codec: Codec, constrained: bool = True) -> Rival:
-    return Rival(lambda texts: writer.write(model, codec, texts, constrained),
-                 lambda held: finetune.token_nll(model, writer.pairs(held, codec)))
+    """A model that is trained no more: what it wrote for a requirement is kept."""
+    known: dict[str, Written] = {}
+
+    def write(texts: list[str]) -> list[Written]:
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        known.update(zip(new, writer.write(model, codec, new, constrained), strict=True))
+        return [known[text] for text in texts]
+
+    return Rival(write, lambda held: finetune.token_nll(model, writer.pairs(held, codec)))
 
 
 def rivals(train_examples: list[Example], valid: list[Example], codec: Codec) -> dict[str, Rival]:
@@ -142,6 +150,13 @@ def judged(rival: Rival, codec: Codec, domain: Domain, records: list[Record]) ->
     if rival.nats and held:
         table |= scores.language(rival.nats(held), [e.record.target for e in held])
     return table
+
+
+def gate(old: Rival, new: Rival, records: list[Record], domain: Domain) -> store.Promotion:
+    """Whether `new` may take the place of `old`, by tests of the same requirements."""
+    requirements = [r.input for r in records]
+    sides = (scores.verdicts(records, rival.write(requirements), domain) for rival in (old, new))
+    return store.promote(*({r.id: v for r, v in zip(records, found, strict=True)} for found in sides))
 
 
 # ---------------------------------------------------------------- models
@@ -179,25 +194,29 @@ def tuned_from(base: Seq2Seq, **changes) -> Seq2Seq:
     return model
 
 
-def feedback_trial(base: Seq2Seq, codec: Codec, domain: Domain, plan: dict, run: Path | str) -> list[improve.Round]:
+def feedback_trial(base: Seq2Seq, codec: Codec, domain: Domain, plan: dict, run: Path | str,
+                   db: sqlite3.Connection) -> list[improve.Round]:
     """Verdicts against a control, from a model that knows `wordings` wordings a family and is not yet good.
 
-    plan: wordings, n_train, n_fresh, rounds, verdicts, start and again (settings of `Training`), repeats, seed.
+    Every verdict of the simulated reviewer is kept in `db`.
+
+    plan: wordings, of (how many wordings a family has in the trial), n_train, n_fresh, rounds, verdicts, start and
+    again (settings of `Training`), repeats, seed.
     """
-    drawn = draw(domain, 6 * plan["n_train"], plan["seed"])
+    drawn = draw(domain, 12 * plan["n_train"], plan["seed"])
     known = [r for r in drawn if wording(r) < plan["wordings"]][:plan["n_train"]]
     others = [r for r in draw(domain, 4 * (plan["rounds"] * plan["verdicts"] + plan["n_fresh"]), plan["seed"] + 1)
-              if wording(r) >= plan["wordings"]]
+              if plan["wordings"] <= wording(r) < plan["of"]]
     fresh, others = others[:plan["n_fresh"]], others[plan["n_fresh"]:]
     shown = [others[n * plan["verdicts"]:(n + 1) * plan["verdicts"]] for n in range(plan["rounds"])]
-    held = [r for r in draw(domain, 300, plan["seed"] + 2) if wording(r) < plan["wordings"]][:40]
+    held = [r for r in draw(domain, 600, plan["seed"] + 2) if wording(r) < plan["wordings"]][:40]
     examples, valid = (writer.examples(rows, codec.lexicon, domain) for rows in (known, held))
     model, visible = tuned_from(base), codec.first_placeholder
     finetune.fit(model, Training(**plan["start"], visible_from=visible, seed=plan["seed"]),
                  writer.pairs(examples, codec), writer.pairs(valid, codec), Path(run) / "start")
 
     def review(record: Record, text: str) -> str:
-        return "accept" if scores.verdict(record, writer.Written("", text, ""), domain).correct else "edit"
+        return reviewing.simulate(db, record, text, domain, "feedback trial")
 
     return improve.simulate(model, codec, domain, examples, shown, fresh, valid, Training(
         **plan["again"], visible_from=visible, seed=plan["seed"]), review, run, plan["repeats"])

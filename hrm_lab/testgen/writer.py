@@ -15,7 +15,7 @@ from torch import nn
 
 from hrm_lab.files import write_json
 from hrm_lab.runs import fast_in_bf16, read_json
-from hrm_lab.testgen import slots, tokenizer
+from hrm_lab.testgen import gherkin, slots, tokenizer
 from hrm_lab.testgen.batches import Pair, padded
 from hrm_lab.testgen.decode import Constraint
 from hrm_lab.testgen.domain import Domain
@@ -57,6 +57,11 @@ class Codec:
     def words(self) -> tokenizer.Tokenizer:
         return tokenizer.by_words(self.tokenizer)
 
+    @cached_property
+    def constraint(self) -> Constraint:
+        """Its grammars are built once for all that writes with this codec."""
+        return Constraint(self.tokenizer, self.holes)
+
     def source(self, found: Abstract) -> tuple[int, ...]:
         return (*tokenizer.encode(self.words, found.text), tokenizer.END)
 
@@ -83,7 +88,7 @@ def examples(records: list[Record], lexicon: Lexicon, domain: Domain | None = No
         family = domain.families.get(record.family) if domain and record.domain == domain.name else None
         draft = slots.drafted(record, found, family) if family else slots.annotate(record.target, found)
         if draft is not None:
-            made.append(Example(record, found, slots.flat(draft) + "\n"))
+            made.append(Example(record, found, gherkin.flat(draft) + "\n"))
     return made
 
 
@@ -133,7 +138,7 @@ def restored(draft: str, found: Abstract) -> Written:
         return Written(draft, "", str(error))
     if not draft.strip():
         return Written(draft, "", "nothing was written")
-    return Written(draft, slots.layout("\n".join(lines).rstrip("\n")), "")
+    return Written(draft, gherkin.layout("\n".join(lines).rstrip("\n")), "")
 
 
 def write(model: nn.Module, codec: Codec, requirements: list[str], constrained: bool = True, limit: int = LIMIT,
@@ -149,7 +154,7 @@ def write(model: nn.Module, codec: Codec, requirements: list[str], constrained: 
     order = sorted(fits, key=lambda n: len(sources[n]))
     device = next(model.parameters()).device
     dtype = torch.bfloat16 if fast_in_bf16(device) else torch.float32
-    constraint = Constraint(codec.tokenizer, codec.holes) if constrained else None
+    constraint = codec.constraint if constrained else None
     for at in range(0, len(order), size):
         rows = order[at:at + size]
         ids, lengths = padded([sources[n] for n in rows])

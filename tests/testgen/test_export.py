@@ -83,3 +83,13 @@ def test_ambiguous_requirements_are_listed_once_with_a_question():
     rows = export.ambiguous([unclear, unclear, replace(RECORDS[1], input="At most 3 retries.")])
     assert [row["words"] for row in rows] == ["should", "fast"] and all("?" in row["question"] or "open" in
                                                                        row["question"] for row in rows)
+
+
+def test_all_of_it_lies_in_one_folder_and_what_is_not_valid_is_a_gap(tmp_path):
+    records = [*RECORDS, replace(RECORDS[0], id="u", group="u", input="=It should be fast.")]
+    made = export.deliver(tmp_path, {RECORDS[0].id: RECORDS[0].target, RECORDS[1].id: "nonsense"}, records)
+    assert made == {"features": 1, "cases": len(gherkin.cases(RECORDS[0].target)), "requirements": 7,
+                    "without a valid test": 6, "ambiguous": 1}
+    assert {path.name for path in tmp_path.iterdir()} == {"features", "tests.csv", "traceability.csv", "ambiguous.csv"}
+    assert [row["text"] for row in table(tmp_path / "ambiguous.csv")] == ["'=It should be fast."] * 2
+    assert len(table(tmp_path / "tests.csv")) == made["cases"] and len(table(tmp_path / "traceability.csv")) == 7

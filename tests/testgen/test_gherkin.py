@@ -131,6 +131,9 @@ def test_requirements_are_paired_with_the_scenarios_that_they_name(tmp_path):
     near = "Feature: y\n  Scenario: z\n    Given a file \"b\"\n    Then no\n"
     half = ebu.score(pairs, {"R1": near, "R3": "?"}, library)
     assert half["step_match"]["value"] == 0.25 and half["valid"]["value"] == 0.5 and half["chrf"]["value"] < 0.9
+    table = ebu.compare(pairs, library, {"same": lambda texts: [pairs[0].scenarios[0], pairs[1].scenarios[1]],
+                                         "broken": lambda texts: ["?" for _ in texts]})
+    assert table["same"] == same and table["broken"]["valid"]["value"] == 0 and len(table) == 2
     with pytest.raises(ValueError, match="R3"):
         ebu.score(pairs, {"R1": ""}, library)
 

@@ -138,6 +138,14 @@ def test_the_simulated_reviewer_says_what_the_executor_finds(db, text, wanted):
     store.decide(db, store.propose(db, RECORD, text), said, "executor", fixed=fixed, reason=reason)
 
 
+@pytest.mark.parametrize("text, said", [(RECORD.target, "accept"), (WEAK, "edit"), (BROKEN, "edit"), ("", "edit")])
+def test_the_simulated_reviewers_verdict_is_kept_once(db, text, said):
+    assert [reviewing.simulate(db, RECORD, text, MEDIA) for _ in range(2)] == [said, said]
+    rows = store.verdicts(db)
+    assert [row["verdict"] for row in rows] == ([said] if text else [])
+    assert all(row["fixed"] == RECORD.target for row in rows)
+
+
 def test_the_panel_escapes_what_it_shows_and_stores_each_press(db):
     evil = replace(RECORD, input="<script>alert(1)</script>", id="<img>")
     store.propose(db, evil, RECORD.target + "# </pre><b>\n")

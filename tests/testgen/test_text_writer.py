@@ -15,6 +15,7 @@ from hrm_lab.testgen import baselines, findings, gherkin, improve, scores, slots
 from hrm_lab.testgen.batches import Pair
 from hrm_lab.testgen.decode import Constraint
 from hrm_lab.testgen.finetune import Training
+from hrm_lab.testgen.judge import Verdict
 from hrm_lab.testgen.seq2seq import Seq2Seq, Seq2SeqConfig
 from hrm_lab.testgen.tokenizer import END, decode
 from hrm_lab.testgen.writer import Codec, Written
@@ -197,7 +198,10 @@ def test_a_small_study_trains_judges_and_writes_its_report(tmp_path):
     sentences = findings.findings(tables, "control")
     assert len(findings.goals(tables["fine-tuned"])) == 7 and any("perplexity" in s.lower() for s in sentences)
     sample = {"requirement": "r", "tests": {"base": "", "fine-tuned": "Feature: x"}}
-    findings.write_report(tmp_path, {"a": 1}, found["history"], tables, sentences, [sample])
+    gates = {name: study.gate(table["base"], table[name], few["values"], MEDIA) for name in ("fine-tuned", "base")}
+    assert findings.gated(gates).startswith("The gate: promoted fine-tuned, base") and findings.likened({}) == []
+    paths = findings.write_report(tmp_path, {"a": 1}, found["history"], tables, sentences, [sample])
+    assert [path.name for path in paths] == list(findings.FILES) and all(path.is_file() for path in paths)
     assert "## values" in (tmp_path / "FINE_TUNING_REPORT.md").read_text()
     assert json.loads((tmp_path / "training_results.json").read_text())["history"][0]["epoch"] == 1
     assert json.loads((tmp_path / "evaluation_results.json").read_text())["tables"]["base"]["values"]["valid"]["n"] == 4
@@ -230,9 +234,35 @@ def test_both_arms_start_equal_and_see_as_many_examples(tmp_path, monkeypatch):
     assert improve.gain(rounds)["value"] == 0 and rounds[0].acceptance["n"] == 5
 
 
+def rounds_of(**arms):
+    return [improve.Round(arm, n, {str(i): Verdict(True, 1.0, True, bool(right), float(right), "")
+                                   for i, right in enumerate(rows)}, {})
+            for arm, series in arms.items() for n, rows in enumerate(series)]
+
+
 def test_the_gain_is_paired():
-    rounds = [improve.Round("feedback", 1, np.array([True, True, False]), {}),
-              improve.Round("control", 1, np.array([True, False, False]), {})]
-    assert improve.gain(rounds)["value"] == pytest.approx(1 / 3)
+    assert improve.gain(rounds_of(feedback=[[1, 1, 0]], control=[[1, 0, 0]]))["value"] == pytest.approx(1 / 3)
 
 
+def test_a_model_that_may_be_worse_stays_out_and_the_next_is_compared_with_the_one_in_service():
+    old, worse, better = [0] * 30 + [1] * 10, [0] * 40, [0] * 20 + [1] * 20
+    found = improve.promotions(rounds_of(feedback=[old, worse, better], control=[old, old, old]))
+    assert [(new.number, gate.promoted) for new, gate in found] == [(1, False), (2, True)]
+    assert found[1][1].change["correct"]["value"] == pytest.approx(0.25)
+
+
+def test_a_model_without_a_gain_and_a_worse_one_do_not_pass_the_gate():
+    records = DATA.held["values"]
+    good, bad = (study.Rival(lambda texts, n=n: [Written("", r.target, "") if i < n else Written("", "", "no")
+                                                 for i, r in enumerate(records)]) for n in (len(records), 2))
+    assert study.gate(bad, good, records, MEDIA).promoted and study.gate(good, good, records, MEDIA).promoted
+    assert "loss is not ruled out" in study.gate(good, bad, records, MEDIA).reason
+
+
+def test_what_a_model_wrote_is_kept(monkeypatch):
+    asked = []
+    monkeypatch.setattr(study.writer, "write", lambda model, codec, texts, constrained: (
+        asked.extend(texts), [Written(text, text, "") for text in texts])[1])
+    rival = study.model_rival(random_model(), CODEC)
+    assert [w.text for w in rival.write(["a", "b", "a"])] == ["a", "b", "a"]
+    assert [w.text for w in rival.write(["b", "c"])] == ["b", "c"] and asked == ["a", "b", "c"]
