@@ -115,10 +115,10 @@ def judge(instances: Iterable[Instance], prior, cache: str | Path, *, budget: in
 def judge_one(instance: Instance, server: PackageServer, prior, *, budget: int = 300, seed: int = 0,
               tree: bool = False, feedback: Feedback | None = None, probe: bool = False, depth: int = 1,
               watch: Callable[[Step], None] | None = None, known: dict | None = None,
-              turn: Callable[[list[Node]], Node | None] = most_likely) -> Judged:
+              turn: Callable[[list[Node]], Node | None] = most_likely, twins: bool = True) -> Judged:
     """`judge` of one instance, on its package's server.
 
-    known: outcomes of candidates, shared by several searches. turn: as `search` has it.
+    known: outcomes of candidates, shared by several searches. turn, twins: as `search` has them.
     """
     program, fixed, margin = enumerable(instance.program), enumerable(instance.fixed), indentation(instance.program)
     every, visible = [*instance.FAIL_TO_PASS, *instance.PASS_TO_PASS], shown(instance, seed)
@@ -145,7 +145,8 @@ def judge_one(instance: Instance, server: PackageServer, prior, *, budget: int =
         return known[key]
 
     outcome = search(program, seen, prior, budget=budget, seed=seed, tree=tree, feedback=feedback, depth=depth,
-                     language=instance.language, evidence=evidence(program, before), watch=watch, turn=turn,
+                     turn=turn, twins=twins, language=instance.language, evidence=evidence(program, before),
+                     watch=watch,
                      probe=probe and (lambda text, edits, told: probe_edits(text, edits, values, told)),
                      edits=_candidates(program, instance.language))
 
