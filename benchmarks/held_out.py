@@ -4,12 +4,11 @@
     python benchmarks/held_out.py --instances data/built/swe/instances.jsonl --kept runs/held_out
 
 A search sees half of an instance's tests and is judged on all of them (`hrm_lab.swe.held_out`); single bugs are
-searched one edit deep, two bugs in one function on their own, two edits deep. Searches are named
-PRIOR[+probe][+tree][+TURN][+apart]; the priors are uniform, kinds (kind-balanced x suspicion) and those of `--prior`.
-The turn says who spends the budget where there are two bugs: `root`, the given program's candidates alone; `even`, all
-programs that an edit mended in part alike; without one, the program whose next execution is most likely to end the
-search. Apart: what an edit did to one program is not told to its twins (`hrm_lab.swe.twins`). What is done is kept in
-the folder `--kept` (one for each set of weights), so that a killed run goes on. `ratio` (geometric mean of executions,
+searched one edit deep, two bugs in one function apart, two edits deep. Searches are named PRIOR[+probe][+tree][+TURN];
+the priors are uniform, kinds (kind-balanced x suspicion) and those of `--prior`. The turn says who spends the budget
+where there are two bugs: `root`, the given program's candidates alone; `even`, all programs that an edit mended in part
+alike; without one, the program whose next execution is most likely to end the search. What is done is kept in the
+folder `--kept` (one for each set of weights), so that a killed run goes on. `ratio` (geometric mean of executions,
 unsolved as the budget) and `gain` (share solved) are paired with the search `--against`. The last line is one JSON
 object, each number with n and a 95 % interval.
 """
@@ -62,10 +61,10 @@ def priors(given: list[str], searches: list[str], seed: int) -> dict:
         name, _, path = one.partition("=")
         found[name] = Policy.load(path) if Path(path).is_dir() else LinearPrior.load(path)
     unknown = {part for name in searches for part in name.split("+")[:1] if part not in found} | {
-        part for name in searches for part in name.split("+")[1:] if part not in ("probe", "tree", "apart", *TURNS)}
+        part for name in searches for part in name.split("+")[1:] if part not in ("probe", "tree", *TURNS)}
     if unknown:
         raise SystemExit(f"--searches: got {', '.join(sorted(unknown))}; expected priors among {', '.join(found)}, "
-                         "then +probe, +tree, +root, +even, +apart")
+                         "then +probe, +tree, +root, +even")
     return found
 
 
@@ -90,8 +89,8 @@ def search_all(instances: list[Instance], known: dict, options, depth: int) -> d
                 prior, *how = name.split("+")
                 turn = next((TURNS[part] for part in how if part in TURNS), most_likely)
                 found = judge_one(one, servers[one.repo], known[prior], budget=options.budget, seed=options.seed,
-                                  depth=depth, known=outcomes, turn=turn, twins="apart" not in how,
-                                  **dict.fromkeys((part for part in how if part in ("probe", "tree")), True))
+                                  depth=depth, known=outcomes, turn=turn,
+                                  **dict.fromkeys((part for part in how if part not in TURNS), True))
                 done[name][one.instance_id] = found
                 print(json.dumps({"search": name} | pack(found)), file=file, flush=True)
             if missing and number % 20 == 0:

@@ -282,7 +282,6 @@ def main():
     parser.add_argument("--feedback", type=Path, help="weights of the feedback")
     parser.add_argument("--budget", type=int, default=1000)
     parser.add_argument("--depth", type=int, default=1, help="edits of a patch at most")
-    parser.add_argument("--apart", action="store_true", help="what an edit did to one program is not told to others")
     parser.add_argument("--kept", type=Path, help="file for what is searched")
     parser.add_argument("--only", nargs="+", help="priors to run: uniform, kinds, names of --prior")
     parser.add_argument("--searches", nargs="+", help='kinds to run, such as "sorted" or "tree + probe"')
@@ -307,9 +306,9 @@ def main():
             if options.searches and kind not in options.searches:
                 continue
             seeds = options.seeds if several else 1
-            what = [name, kind, options.whole, options.depth, options.apart, options.budget, seeds]
+            what = [name, kind, options.whole, options.depth, options.budget, seeds]
             own = {one.name: kept.run([one.name, *what], one, prior, seeds, options.budget, depth=options.depth,
-                                      twins=not options.apart, **settings) for one in replays}
+                                      **settings) for one in replays}
             runs[name, kind] = own
             scores = line_of(own, len(rows) - len(replays), options.budget)
             if (name, base) in runs:

@@ -59,11 +59,12 @@ def test_repair_makes_its_tables_and_replays_them(tmp_path, last_line):
 
 
 def test_repair_finds_two_edits_and_goes_on_where_it_was(tmp_path, last_line):
-    fixed = "    low = x - 2\n    high = x + 1\n    return low, high\n"
-    test = "def check(f):\n    assert f(5)[0] == 3\n    assert f(5)[1] == 6\n\ncheck(around)\n"
-    row = {"task_id": "Python/4", "prompt": "def around(x):\n", "entry_point": "around", "instruction": "Around.",
-           "buggy_solution": fixed.replace("- 2", "+ 2").replace("+ 1", "- 1"), "canonical_solution": fixed,
-           "example_test": test, "test": test.replace("f(5)[0] == 3", "f(9) == (7, 10)")}
+    fixed = "    return x >= low, x <= high\n"
+    test = ("def check(f):\n    assert f(0, 0, 9)[0]\n    assert f(9, 0, 9)[1]\n    assert not f(-1, 0, 9)[0]\n"
+            "    assert not f(10, 0, 9)[1]\n\ncheck(inside)\n")
+    row = {"task_id": "Python/4", "prompt": "def inside(x, low, high):\n", "entry_point": "inside",
+           "instruction": "Inside?", "buggy_solution": fixed.replace("=", ""), "canonical_solution": fixed,
+           "example_test": test, "test": test.replace("(0, 0, 9)", "(3, 3, 3)")}
     (tmp_path / "rows.jsonl").write_text(json.dumps(row))
     kept = tmp_path / "kept.jsonl"
     common = ("repair.py", "--rows", str(tmp_path / "rows.jsonl"), "--cache", str(tmp_path), "--budget", "60", "--kept",

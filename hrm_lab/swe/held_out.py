@@ -124,10 +124,10 @@ def compare(instances: Iterable[Instance], searches: dict[str, dict], cache: str
 def judge_one(instance: Instance, server: PackageServer, prior, *, budget: int = 300, seed: int = 0,
               tree: bool = False, feedback: Feedback | None = None, probe: bool = False, depth: int = 1,
               watch: Callable[[Step], None] | None = None, known: dict | None = None,
-              turn: Callable[[list[Node]], Node | None] = most_likely, twins: bool = True) -> Judged:
+              turn: Callable[[list[Node]], Node | None] = most_likely) -> Judged:
     """`judge` of one instance, on its package's server.
 
-    known: outcomes of candidates, shared by several searches. turn, twins: as `search` has them.
+    known: outcomes of candidates, shared by several searches. turn: as `search` has it.
     """
     program, fixed, margin = enumerable(instance.program), enumerable(instance.fixed), indentation(instance.program)
     every, visible = [*instance.FAIL_TO_PASS, *instance.PASS_TO_PASS], shown(instance, seed)
@@ -154,8 +154,7 @@ def judge_one(instance: Instance, server: PackageServer, prior, *, budget: int =
         return known[key]
 
     outcome = search(program, seen, prior, budget=budget, seed=seed, tree=tree, feedback=feedback, depth=depth,
-                     turn=turn, twins=twins, language=instance.language, evidence=evidence(program, before),
-                     watch=watch,
+                     language=instance.language, evidence=evidence(program, before), watch=watch, turn=turn,
                      probe=probe and (lambda text, edits, told: probe_edits(text, edits, values, told)),
                      edits=_candidates(program, instance.language))
 

@@ -51,8 +51,7 @@ class Node:
         self.state = State(code, self.edits, self.facts, seen)
         self.left = np.ones(n, bool)
         self.gains = np.zeros(n)
-        self.scores, self.heard = self.prior, np.zeros(n)  # heard: log-odds, of what twins did to other programs
-        self.number = {edit: n for n, edit in enumerate(self.edits)}
+        self.scores = self.prior
 
     @property
     def tried(self) -> int:
@@ -63,13 +62,8 @@ class Node:
         if not self.left.any():
             return 0.0
         top = self.scores.max()
-        share = min(1.0, np.exp((self.scores + self.heard)[self.left].max() - top) / np.exp(self.scores - top).sum())
+        share = float(np.exp(self.scores[self.left].max() - top) / np.exp(self.scores - top).sum())
         return self.worth * ((1 - DOUBT) * share + DOUBT / len(self.edits))
-
-    def hear(self, edit: Edit | None, odds: float):
-        """Take in what an edit's twin did to another program, if the edit is one of the candidates."""
-        if edit in self.number:
-            self.heard[self.number[edit]] += odds
 
     def ask(self, probe: Callable[[str, list[Edit], Evidence], Facts], feedback: Feedback | None) -> int:
         """Weigh the candidates by what the probe tells of them, too; how many executions it took."""
@@ -87,13 +81,13 @@ class Node:
 
     def take(self, tree: bool, noise: np.ndarray) -> int:
         """Index of the next candidate, which is then no longer left; ties fall as `noise` (n_edits,) has it."""
-        below, scores = np.ones(len(self.edits), bool), self.scores + self.heard
+        below = np.ones(len(self.edits), bool)
         if tree:
-            shares = np.where(self.left, np.exp(scores - scores[self.left].max()), 0.0)
+            shares = np.where(self.left, np.exp(self.scores - self.scores[self.left].max()), 0.0)
             for labels in (self.state.line, self.state.kind):
                 below = self._descend(below, labels, shares)
         among = np.flatnonzero(below & self.left)
-        best = among[scores[among] >= scores[among].max() - 1e-12]
+        best = among[self.scores[among] >= self.scores[among].max() - 1e-12]
         chosen = int(best[np.argmax(noise[best])])
         self.left[chosen] = False
         return chosen

@@ -27,7 +27,6 @@ from .nodes import Node, most_likely
 from .probe import Facts
 from .probe import probe as probe_edits
 from .sandbox import Result, Server
-from .twins import odds, twin
 
 LIMITS = Limits(cpu_seconds=0.5)
 FUEL = 200_000  # of a candidate at least; more if the given program needs much, or if it mends tests
@@ -85,7 +84,7 @@ def search(program: str, tests: str | Server | Callable[[str], Result], prior, *
            seconds: float | None = None, seed: int = 0, tree: bool = True, feedback: Feedback | None = None,
            probe: bool | Callable[[str, list[Edit], Evidence], Facts] = True, depth: int = 2,
            more: int = 0, workers: int = 1, language: str = "python",
-           turn: Callable[[list[Node]], Node | None] = most_likely, twins: bool = True,
+           turn: Callable[[list[Node]], Node | None] = most_likely,
            evidence: Evidence | None = None, edits: list[Edit] | None = None, within: tuple[int, int] | None = None,
            resume: list[Step] | None = None, watch: Callable[[Step], None] | None = None) -> Outcome:
     """Repair `program` so that all tests pass. The same arguments give the same executions, unless `seconds` end it.
@@ -93,8 +92,7 @@ def search(program: str, tests: str | Server | Callable[[str], Result], prior, *
     tests: text (see `sandbox.Server`), a server, or any judge of a program's text (then give `evidence`).
     prior: `.scores(program, edits, evidence, language)` -> log-probabilities (n_edits,).
     probe: rule edits out by one run (Python, tests that are run here), or what does so. depth: edits at most.
-    turn: which program's candidate is next, of those with edits to try: what spends the budget. twins: what an edit
-    did to one program is told to those that another edit mended in part (twins.py).
+    turn: which program's candidate is next, of those with edits to try: what spends the budget.
     more: executions after the first patch that passes, to find others; the most probable is taken, of equals the
     smallest. workers: candidates that run at once, each in its own server (tests as text only).
     edits: the candidates if they are known. within: characters of the program that may change. resume: the trace of an
@@ -122,7 +120,7 @@ def search(program: str, tests: str | Server | Callable[[str], Result], prior, *
         seen = Seen.of(before)
         root = Node(program, seen, evidence, prior, language, edits=edits, within=within)
         run = _Search(root, before, judges, prior, evidence, language, seed, tree, feedback, depth, more, watch)
-        run.known_steps, run.probe, run.choose, run.twins = list(resume or ()), probe, turn, twins
+        run.known_steps, run.probe, run.choose = list(resume or ()), probe, turn
         pool = stack.enter_context(ThreadPoolExecutor(workers)) if workers > 1 else None
         stopped = run.until(budget, started + seconds if seconds else np.inf, pool)
         return run.outcome(stopped, started)
@@ -163,7 +161,7 @@ class _Search:
         self.root, self.before, self.judges, self.prior, self.evidence = root, before, judges, prior, evidence
         self.language, self.tree, self.feedback, self.depth, self.more = language, tree, feedback, depth, more
         self.watch, self.rng, self.known_steps, self.probe = watch, np.random.default_rng(seed), [], False
-        self.choose, self.twins = most_likely, True
+        self.choose = most_likely
         self.nodes, self.noise = [root], [self.rng.random(len(root.edits))]
         self.trace, self.passing, self.partial, self.known, self.spent = [], [], [], {root.code}, 0
 
@@ -222,10 +220,6 @@ class _Search:
         self.trace.append(Step(node.step, node.edits[chosen], int(node.state.line[chosen]),
                                float(node.scores[chosen]), CLASSES[kind], gain, seen.outcomes, seen.messages))
         node.learn(chosen, kind, gain, seen, self.feedback)
-        if self.twins:
-            for child in self.nodes:
-                if child.path and child.path[:-1] == node.path:
-                    child.hear(twin(node.edits[chosen], child.path[-1]), odds(node.seen, seen, child.seen))
         if seen.resolved:
             self.passing.append((node, chosen, code, len(self.trace), tests))
         elif CLASSES[kind] == "mended" and len(node.path) + 1 < self.depth:
@@ -250,8 +244,6 @@ class _Search:
         self.nodes.append(Node(code, seen, evidence, self.prior, self.language, (*node.path, edit), step,
                                within=within, worth=STEP * node.worth))
         self.noise.append(self.rng.random(len(self.nodes[-1].edits)))
-        for tried, _, after in node.told if self.twins else ():
-            self.nodes[-1].hear(twin(node.edits[tried], edit), odds(node.seen, after, seen))
 
     def outcome(self, stopped: str, started: float) -> Outcome:
         root = self.root
