@@ -6,8 +6,10 @@
 Rows are HumanEvalPack's. A search sees `example_test` only; its patch is judged by `test`. No line is given, an
 execution runs the visible tests on one candidate, and the run on the bug as it is comes on top. What each candidate
 does is found once and kept in the folder `--cache` (`--tables` makes what is missing: seconds to minutes of CPU a row),
-so that searches are replayed in seconds; edits come one at a time here. A bug that the visible tests do not show counts
-as not solved. Plausible: the first patch that passes the visible tests; solved: it passes the hidden ones, too. With
+so that searches are replayed in seconds. With `--depth 2`, as in `hrm-lab repair`, an edit that mends some tests can be
+followed by another one: what the second does is run when it is asked for. What is searched is added to the file
+`--kept` (one for each set of weights), so that a killed run goes on. A bug that the visible tests do not show counts as
+not solved. Plausible: the first patch that passes the visible tests; solved: it passes the hidden ones, too. With
 `--whole` the visible tests are one test, as in a file whose only function holds all assertions: the first that fails
 hides the rest. `ratio` (geometric mean of executions, unsolved as the budget) and `gain` (share plausible) are paired:
 with the same prior merely sorted, for the probe without it; `ratio_to_...` with the same search by another prior. The
@@ -18,7 +20,9 @@ import argparse
 import json
 import os
 import zlib
+from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +32,7 @@ from hrm_lab.swe.edits import Edit, apply, candidates
 from hrm_lab.swe.evidence import Evidence, gather
 from hrm_lab.swe.feedback import Feedback
 from hrm_lab.swe.humanevalpack import assemble
+from hrm_lab.swe.instances import json_rows
 from hrm_lab.swe.jail import Limits
 from hrm_lab.swe.linear import LinearPrior
 from hrm_lab.swe.orders import KindBalanced, Uniform
@@ -38,6 +43,7 @@ from hrm_lab.swe.search import search
 from hrm_lab.swe.split import suite
 
 BUDGETS = (1, 10, 30, 100, 300, 1000)
+CANDIDATE = Limits(cpu_seconds=0.3)
 LETTERS = {"passed": "P", "failed": "F", "error": "E", "fuel": "T", "cpu": "T", "wall": "T"}
 OUTCOMES = {"P": "passed", "F": "failed", "E": "error", "T": "fuel", "X": "killed"}
 
@@ -58,19 +64,16 @@ def make(row: dict, folder: Path):
     """Run every candidate of a row; the hidden tests only on those that pass the visible ones."""
     path, name = folder / f"{row['task_id'].replace('/', '-')}.json", row["task_id"]
     code, visible = assemble(row, "buggy_solution", "example_test")
-    gold, _ = assemble(row, "canonical_solution")
     try:
         suite(visible)
     except ValueError as error:
         print(f"{name}: no visible test ({str(error)[:60]})", flush=True)
         return
-    with Server(visible, limits=Limits(cpu_seconds=0.3)) as shown, Server(row["test"]) as hidden:
+    with Server(visible, limits=CANDIDATE) as shown, Server(row["test"]) as hidden:
         before = shown.run(code)
-        fuel = [20 * server.run(gold).ticks + 5000 for server in (shown, hidden)]
         base = {"task": name, "visible": vector(before), "messages": said(before), "hidden": vector(hidden.run(code)),
                 "evidence": asdict(gather(code, shown))}
-        for server, limit in zip((shown, hidden), fuel, strict=True):
-            server.limits = replace(server.limits, fuel=limit)
+        limit_fuel(row, shown, hidden)
         table = []
         for edit in candidates(code) if set(base["visible"]) != {"P"} else []:
             result = shown.run(apply(code, edit))
@@ -86,35 +89,74 @@ def make(row: dict, folder: Path):
           f"{sum(set(line[5]) == {'P'} for line in table)} correct", flush=True)
 
 
+def limit_fuel(row: dict, *servers: Server):
+    """Give candidates 20 times what the repaired program takes."""
+    gold, _ = assemble(row, "canonical_solution")
+    for server in servers:
+        server.limits = replace(server.limits, fuel=20 * server.run(gold).ticks + 5000)
+
+
 class Replay:
-    """A row whose outcomes are known: a judge for `search`. whole: all visible tests count as one."""
+    """A row whose outcomes are known: a judge for `search`. whole: all visible tests count as one.
+
+    Programs that are two edits away are run, in servers that are started for the first one and closed by `close`.
+    """
 
     def __init__(self, row: dict, folder: Path, whole: bool = False):
         path = folder / f"{row['task_id'].replace('/', '-')}.json"
         self.program, visible = assemble(row, "buggy_solution", "example_test")
         base, table = json.loads(path.with_suffix(".base.json").read_text()), json.loads(path.read_text())
-        self.name = row["task_id"]
+        self.name, self.row, self.visible, self.told, self.open = row["task_id"], row, visible, {}, ExitStack()
+        self.servers: list[Server] = []  # of the visible and the hidden tests
         self.edits = [Edit(*line[:4]) for line in table]
         known = {apply(self.program, edit): (line[4], line[7]) for edit, line in zip(self.edits, table, strict=True)}
         known[self.program] = base["visible"], base["messages"]
         self.correct = {edit: set(line[5]) == {"P"} for edit, line in zip(self.edits, table, strict=True)}
         evidence = dict(base["evidence"])
         evidence["suspicion"] = {int(line): value for line, value in evidence["suspicion"].items()}
-        self.evidence, tests = Evidence(**evidence), suite(visible) if table else None
+        self.evidence, self.tests = Evidence(**evidence), suite(visible) if table else None
         if whole and table:
-            tests = replace(tests, tests=(("tests", "\n".join(body for _, body in tests.tests)),))
+            self.tests = replace(self.tests, tests=(("tests", "\n".join(body for _, body in self.tests.tests)),))
             known = {code: (collapsed(letters), messages[:1]) for code, (letters, messages) in known.items()}
-            with Server(tests) as server:
+            with Server(self.tests) as server:
                 self.evidence = gather(self.program, server)
         self.outcomes = known
-        self.facts = probe(self.program, self.edits, tests, self.evidence) if table else None
         self.number = {edit: n for n, edit in enumerate(self.edits)}
 
-    def probed(self, _, edits: list[Edit], __) -> Facts:
-        """What the probe told of these edits."""
-        return replace(self.facts, values=self.facts.values[[self.number[edit] for edit in edits]])
+    @cached_property
+    def facts(self) -> Facts:
+        return probe(self.program, self.edits, self.tests, self.evidence)
+
+    def probed(self, program: str, edits: list[Edit], evidence: Evidence | None) -> Facts:
+        """What the probe tells of these edits."""
+        if program == self.program:
+            facts, number = self.facts, self.number
+        else:
+            key = program, frozenset(edits)
+            if key not in self.told:
+                self.told[key] = (probe(program, edits, self.tests, evidence), {one: n for n, one in enumerate(edits)})
+            facts, number = self.told[key]
+        return replace(facts, values=facts.values[[number[edit] for edit in edits]])
+
+    def live(self) -> list[Server]:
+        if not self.servers:
+            self.servers = [self.open.enter_context(Server(self.visible, limits=CANDIDATE)),
+                            self.open.enter_context(Server(self.row["test"]))]
+            limit_fuel(self.row, *self.servers)
+        return self.servers
+
+    def close(self):
+        self.open.close()
+        self.servers = []
+
+    def right(self, edits: tuple[Edit, ...], program: str) -> bool:
+        """Whether a patch that passes the visible tests passes the hidden ones."""
+        return self.correct[edits[0]] if len(edits) == 1 else self.live()[1].run(program).outcome == "passed"
 
     def __call__(self, program: str) -> Result:
+        if program not in self.outcomes:
+            result = self.live()[0].run(program)
+            self.outcomes[program] = vector(result), said(result)
         letters, messages = self.outcomes[program]
         tests = {str(i): OUTCOMES[letter] for i, letter in enumerate(letters)}
         bad = [name for name, outcome in tests.items() if outcome != "passed"]
@@ -141,15 +183,36 @@ class Once:
         return self.known[program]
 
 
-def run(replay: Replay, prior, seeds: int, budget: int, probed: bool, **options) -> dict:
-    """Executions to the first plausible patch (inf: none), and whether the patch is correct, for each seed."""
-    found = []
+def run(replay: Replay, prior, seeds: int, budget: int, probed: bool, **options) -> dict[str, list]:
+    """Executions to the first plausible patch (None: there is none), and whether it is correct, for each seed."""
+    found = {"executions": [], "correct": []}
     for seed in range(seeds):
-        one = search(replay.program, replay, prior(seed), edits=replay.edits, evidence=replay.evidence, depth=1,
+        one = search(replay.program, replay, prior(seed), edits=replay.edits, evidence=replay.evidence,
                      seed=seed, budget=budget, probe=replay.probed if probed else False, **options)
-        first = one.executions if one.resolved else np.inf
-        found.append((first, one.resolved and replay.correct[one.edits[0]]))
-    return {"executions": np.array([first for first, _ in found]), "correct": np.array([right for _, right in found])}
+        found["executions"].append(one.executions if one.resolved else None)
+        found["correct"].append(one.resolved and replay.right(one.edits, one.program))
+    replay.close()
+    return found
+
+
+class Kept:
+    """What was searched, in a file of JSON lines if there is one."""
+
+    def __init__(self, path: Path | None):
+        self.path, rows = path, json_rows(path) if path and path.exists() else ()
+        self.known = {json.dumps(row["of"]): row["found"] for _, row, problem in rows if not problem}
+
+    def run(self, of: list, replay: Replay, *given, **options) -> dict[str, np.ndarray]:
+        """`run` as arrays, unless it is kept. of: what tells this search from others."""
+        key = json.dumps(of)
+        if key not in self.known:
+            self.known[key] = run(replay, *given, **options)
+            if self.path:
+                with open(self.path, "a", encoding="utf-8") as file:
+                    file.write("\n" + json.dumps({"of": of, "found": self.known[key]}))  # a torn line costs itself
+        found = self.known[key]
+        return {"executions": np.array([np.inf if one is None else one for one in found["executions"]], float),
+                "correct": np.array(found["correct"], bool)}
 
 
 def line_of(runs: dict[str, dict], missing: int, budget: int) -> dict:
@@ -218,6 +281,8 @@ def main():
     parser.add_argument("--against", nargs="+", default=["linear"], help="priors that later ones are compared with")
     parser.add_argument("--feedback", type=Path, help="weights of the feedback")
     parser.add_argument("--budget", type=int, default=1000)
+    parser.add_argument("--depth", type=int, default=1, help="edits of a patch at most")
+    parser.add_argument("--kept", type=Path, help="file for what is searched")
     parser.add_argument("--only", nargs="+", help="priors to run: uniform, kinds, names of --prior")
     parser.add_argument("--searches", nargs="+", help='kinds to run, such as "sorted" or "tree + probe"')
     parser.add_argument("--seeds", type=int, default=5, help="of the random orders")
@@ -232,15 +297,18 @@ def main():
     replays = [one for one in (Replay(row, options.cache, options.whole) for row in here) if one.edits]
     if not replays:
         parser.error(f"--cache: no table of a row with a bug that shows in {options.cache}; expected some (--tables)")
-    found, runs = {"bugs": len(rows), "shown": len(replays), "whole": options.whole}, {}
+    found, runs = {"bugs": len(rows), "shown": len(replays), "whole": options.whole, "depth": options.depth}, {}
+    kept = Kept(options.kept)
     for name, (prior, several) in priors(options.prior).items():
         if options.only and name not in options.only:
             continue
         for kind, (settings, base) in kinds_of_search(options.feedback and Feedback.load(options.feedback)).items():
             if options.searches and kind not in options.searches:
                 continue
-            own = {one.name: run(one, prior, options.seeds if several else 1, options.budget, **settings)
-                   for one in replays}
+            seeds = options.seeds if several else 1
+            what = [name, kind, options.whole, options.depth, options.budget, seeds]
+            own = {one.name: kept.run([one.name, *what], one, prior, seeds, options.budget, depth=options.depth,
+                                      **settings) for one in replays}
             runs[name, kind] = own
             scores = line_of(own, len(rows) - len(replays), options.budget)
             if (name, base) in runs:

@@ -53,9 +53,30 @@ def test_repair_makes_its_tables_and_replays_them(tmp_path, last_line):
     assert found["same tree"]["ratio_to_linear"]["value"] == 1 and "ratio_to_same" not in found["linear tree"]
     again, text = last_line("repair.py", *common, *linear, "--whole", "--only", "linear", "uniform", "--searches",
                             "sorted", "sorted + probe")
-    assert again["whole"] and set(again) == {"bugs", "shown", "whole", *(
+    assert again["whole"] and set(again) == {"bugs", "shown", "whole", "depth", *(
         f"{prior} sorted{probe}" for prior in ("uniform", "linear") for probe in ("", " + probe"))}
     assert "Python/0: " not in text  # the tables were there
+
+
+def test_repair_finds_two_edits_and_goes_on_where_it_was(tmp_path, last_line):
+    fixed = "    return x >= low, x <= high\n"
+    test = ("def check(f):\n    assert f(0, 0, 9)[0]\n    assert f(9, 0, 9)[1]\n    assert not f(-1, 0, 9)[0]\n"
+            "    assert not f(10, 0, 9)[1]\n\ncheck(inside)\n")
+    row = {"task_id": "Python/4", "prompt": "def inside(x, low, high):\n", "entry_point": "inside",
+           "instruction": "Inside?", "buggy_solution": fixed.replace("=", ""), "canonical_solution": fixed,
+           "example_test": test, "test": test.replace("(0, 0, 9)", "(3, 3, 3)")}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    kept = tmp_path / "kept.jsonl"
+    common = ("repair.py", "--rows", str(tmp_path / "rows.jsonl"), "--cache", str(tmp_path), "--budget", "60", "--kept",
+              str(kept), "--prior", f"linear={ROOT}/weights/swe-python/linear.safetensors", "--only", "linear",
+              "--searches", "sorted + probe")
+    one, _ = last_line(*common, "--tables")
+    two, _ = last_line(*common, "--depth", "2")
+    assert [found["linear sorted + probe"]["solved@30"]["value"] for found in (one, two)] == [0, 1]
+    text = kept.read_text()
+    kept.write_text(text[:-20])  # a kill while the second was written
+    assert last_line(*common, "--depth", "2")[0] == last_line(*common, "--depth", "2")[0] == two
+    assert len(text.splitlines()) + 1 == len(kept.read_text().splitlines())
 
 
 def test_repair_without_a_table_says_so(tmp_path, last_line, capsys):

@@ -104,11 +104,20 @@ def judge(instances: Iterable[Instance], prior, cache: str | Path, *, budget: in
     visible half and the search. cache: where sdists are unpacked. Raises `PackageError`: a suite that cannot be run;
     ValueError: an instance whose repair does not pass here.
     """
-    found = []
-    for name, group in groupby(sorted(instances, key=lambda one: one.repo), key=lambda one: one.repo):
-        with PackageServer(PACKAGES[name], checkout(name, cache)) as server:
-            found += [judge_one(instance, server, prior, budget=budget, seed=seed, tree=tree, feedback=feedback,
-                                probe=probe, depth=depth, watch=watch) for instance in group]
+    how = {"prior": prior, "tree": tree, "feedback": feedback, "probe": probe, "depth": depth, "watch": watch}
+    return compare(instances, {"": how}, cache, budget=budget, seed=seed)[""]
+
+
+def compare(instances: Iterable[Instance], searches: dict[str, dict], cache: str | Path, *, budget: int = 300,
+            seed: int = 0) -> dict[str, list[Judged]]:
+    """`judge` by several searches, each given by what `judge` takes; no candidate is run twice."""
+    found = {name: [] for name in searches}
+    for repo, group in groupby(sorted(instances, key=lambda one: one.repo), key=lambda one: one.repo):
+        with PackageServer(PACKAGES[repo], checkout(repo, cache)) as server:
+            for instance in group:
+                known = {}
+                for name, how in searches.items():
+                    found[name].append(judge_one(instance, server, budget=budget, seed=seed, known=known, **how))
     return found
 
 

@@ -87,13 +87,14 @@ def test_livecodebench_rows_of_both_kinds(tmp_path):
 def test_a_run_goes_on_where_it_was_killed(tmp_path):
     asked, problems = [], [DOUBLE, Problem("b", DOUBLE.prompt, "double", DOUBLE.tests)]
 
-    def generate(prompt, count):
-        asked.append(count)
-        return ["    return 2 * x\n", "    return x\n"][:count]
+    def generate(prompts, count):
+        asked.append((len(prompts), count))
+        return [["    return 2 * x\n", "    return x\n"][:count] for _ in prompts]
 
     first = run(problems[:1], generate, 2, tmp_path / "out.jsonl")
     both = run(problems, generate, 2, tmp_path / "out.jsonl")
-    assert asked == [2, 2] and both[:2] == first and [row["outcome"] for row in both] == ["passed", "failed"] * 2
+    assert asked == [(1, 2), (1, 2)] and both[:2] == first
+    assert [row["outcome"] for row in both] == ["passed", "failed"] * 2
     table = scores(both, ks=(1, 2))
     assert (table["pass@1"]["value"], table["pass@1"]["n"]) == (0.5, 2) and table["pass@2"]["value"] == 1.0
     assert table["outcome/failed"]["n"] == 4

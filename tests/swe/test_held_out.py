@@ -130,6 +130,19 @@ def test_executions_are_counted_and_an_unsolved_one_has_none(here):
     assert (never.executions, never.resolved, never.tier) == (0, False, 0) and len(never.outcome.trace) == 3
 
 
+def test_searches_that_are_compared_find_what_each_finds_alone(here, monkeypatch):
+    searches = {"knows": {"prior": Knows(SIGN)}, "late": {"prior": Knows(*wrong(3), SIGN)},
+                "later": {"prior": Knows(*wrong(3), SIGN), "depth": 2}}
+    alone = [held_out.judge([BAD_SIGN], how.pop("prior"), "", budget=9, **how) for how in map(dict, searches.values())]
+    ran = []
+    monkeypatch.setattr(held_out, "brief", lambda run, text, before, brief=held_out.brief: ran.append(text) or brief(
+        run, text, before))
+    found = held_out.compare([BAD_SIGN], searches, "", budget=9)
+    assert [[(one.executions, one.final) for one in own] for own in found.values()] == [
+        [(one.executions, one.final) for one in own] for own in alone]
+    assert len(ran) == len(set(ran)) >= 4
+
+
 def test_the_search_sees_half_of_the_tests_and_no_line_of_the_others(here):
     one, = held_out.judge([BAD_SIGN], Knows(SIGN), "", budget=1)
     assert set(one.outcome.tests_before) == set(held_out.shown(BAD_SIGN, 0)) and len(one.outcome.tests_before) == 3
