@@ -70,8 +70,9 @@ def check(history: list[dict], steps: int, ceiling: float = 1.0, metric: str = "
 
     history: rows of metrics.jsonl with `step`, `loss`, `metric` and, where the run has them, `train_loss`,
     `token_accuracy` and `<metric>/<task>`; a rule whose columns are missing says nothing. ceiling: the best `metric`
-    that the data allow. Raises ValueError on rows out of order.
+    that the data allow. A row at step 0, before training, is left out. Raises ValueError on rows out of order.
     """
+    history = [row for row in history if row["step"] != 0]
     at = np.array([row["step"] for row in history], float)
     if steps < 1 or (np.diff(at, prepend=0) <= 0).any():
         raise ValueError(f"alarms: got steps {at.astype(int).tolist()} of {steps}, expected positive increasing ones")

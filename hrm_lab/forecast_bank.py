@@ -140,7 +140,9 @@ class Table:
             gap = (self.past[mine] - (last, raw - last, slope)) / ALIKE[self.kind]
             alike = weights * (1e-4 + np.exp(-0.5 * (gap**2).sum(1)))
             far = quantiles(missed, alike[order])
-            moved = stack @ (raw - last, slope) + far * np.where(far > 0, max(high - raw, FLOOR), max(raw - low, FLOOR))
+            # a wilder curve than any of the bank's says nothing by its wildness
+            known = np.clip((raw - last, slope), self.past[mine, 1:].min(0), self.past[mine, 1:].max(0))
+            moved = stack @ known + far * np.where(far > 0, max(high - raw, FLOOR), max(raw - low, FLOOR))
             q = last + 0.5 * (moved + quantiles(self.rose[mine], alike))
             ends = q[:1] + 0.2 * (q[0] - q[3]), q, q[-1:] + 0.2 * (q[-1] - q[3])
             out[np.argsort(samples[:, s], kind="stable"), s] = np.interp(rank, (0, *LEVELS, 1), np.concatenate(ends))

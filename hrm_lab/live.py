@@ -9,7 +9,7 @@ What is unusual: nothing is hooked into the training loop. A thread reads metric
 writes and which survives a kill, so that one panel serves them all, also runs of several processes or of another
 machine. The panel is one displayed figure that is replaced in place: when training ends it stays in the notebook and in
 its report, with its alt text, and no widget is left behind. Drawing takes at most `SHARE` of the time.
-With a ledger, the forecasts at epochs RECORDED are stored when they are made and scored when their epoch arrives.
+With a ledger, the forecasts at epochs `foresight.MADE` are stored when made and scored when their epoch arrives.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from hrm_lab import alarms, forecast_ledger, plots, runs
+from hrm_lab import alarms, forecast_ledger, foresight, plots, runs
 from hrm_lab.forecast_bank import shipped
 from hrm_lab.forecast_targets import Outlook, Target, outlook
 from hrm_lab.mirrors import MIRRORS, known
@@ -37,7 +37,6 @@ SHARE = 0.03  # of the wall time that drawing may take
 FAN = 8  # later epochs at which a fan is computed
 POLL = 0.3  # seconds between two looks at the file
 X_LABEL = "epoch (fiftieths of the run)"
-RECORDED = (5, 10, 15, 25, 35)  # epochs whose forecasts go to the ledger
 RECENT = 5  # evaluations over which the pace is measured
 
 
@@ -61,10 +60,9 @@ def assess(name: str, history: list[dict], steps: int, targets: list[Target] = (
     rows = alarms.plan_rows(history, steps)
     later = np.linspace(rows[-1]["epoch"], alarms.EPOCHS, FAN + 1)[1:]
     way = [Target(m, ">", 0.0, float(e), required=False) for m in ("loss", metric) if m in rows[-1] for e in later]
-    seen = outlook(rows, [*targets, *(way if rows[-1]["epoch"] < alarms.EPOCHS else [])], bank=shipped())
-    chances = [alarms.Chance(f"{o.target.metric} {o.target.op} {o.target.value:g}", rows[-1]["step"], o.p)
-               for o in seen.each[:len(targets)] if o.target.required and o.p is not None]
-    found = alarms.check(history, steps, ceiling, metric, chances)
+    seen = outlook(rows, [*targets, *(way if rows[-1]["epoch"] < alarms.EPOCHS else [])], bank=shipped("hrm"))
+    found = alarms.check(history, steps, ceiling, metric, foresight.chances(seen, rows[-1]["step"]),
+                         foresight.bands(history, steps, ("loss", metric)))
     first, last = history[-RECENT - 1:][0], history[-1]
     spent = last.get("seconds", 0) - first.get("seconds", 0)
     pace = (last["step"] - first["step"]) / spent if spent > 0 else None
@@ -261,10 +259,10 @@ class Follower:
 
 
 def keep(ledger: Path | str, name: str, rows: list[dict], sent: int, steps: int, judge):
-    """Store the forecasts of the epochs of RECORDED that came after step `sent`, and score those that are due."""
+    """Store the forecasts of the epochs `foresight.MADE` that came after step `sent`, and score those that are due."""
     planned = alarms.plan_rows(rows, steps)
     for before, (i, row) in zip([{"epoch": 0}, *planned], enumerate(planned), strict=False):
-        if row["step"] > sent and any(before["epoch"] < epoch <= row["epoch"] for epoch in RECORDED):
+        if row["step"] > sent and any(before["epoch"] < epoch <= row["epoch"] for epoch in foresight.MADE):
             seen = judge(rows[:i + 1]).outlook
             for metric, f in seen.forecasts.items():
                 asked = [one for one in seen.each if one.target.metric == metric and one.target.required]

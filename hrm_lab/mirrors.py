@@ -1,10 +1,12 @@
 """Copies of a run's evaluations for those who use a tracker: TensorBoard or Trackio, both optional, both local.
 
 A mirror is a context manager that gives a function of one row of metrics.jsonl, which stays the source of truth. What
-is unusual: a package that is missing is said before training starts, in one line, and nothing is sent off this machine.
+is unusual: a package that is missing is said before training starts, in one line, and nothing is sent off this machine:
+where Trackio is told by its environment to send runs elsewhere, that is refused in one line too.
 """
 
 import importlib
+import os
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +25,10 @@ def tensorboard(run: Path):
 @contextmanager
 def trackio(run: Path):
     """A run of the local project `hrm-lab` for `trackio show`; it stays on this machine."""
+    for name in ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL"):
+        if os.environ.get(name):
+            raise ValueError(f"sinks: got {name} in the environment, by which trackio sends runs off this machine; "
+                             "expected it unset")
     trackio = needed("trackio", "trackio")
     trackio.init(project="hrm-lab", name=run.name)
     try:

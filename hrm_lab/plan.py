@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from hrm_lab import act, alarms, metrics, runs
+from hrm_lab import act, alarms, foresight, metrics, runs
 from hrm_lab.forecast_targets import Target, read_targets
 from hrm_lab.model import HRMConfig
 from hrm_lab.puzzles.dataset import Split
@@ -146,17 +146,19 @@ def reached(plan: Plan, history: list[dict], steps: int) -> list[dict]:
 
 
 def looked_at(plan: Plan, history: list[dict], config: TrainConfig, model: HRMConfig, n_train: int,
-              ceiling: float = 1.0, **seen) -> list[dict]:
+              ceiling: float = 1.0) -> list[dict]:
     """What the alarms said and what the table would propose at each point, from the rows up to the first one there.
 
-    seen: `chances` and `bands` for `alarms.check`. Returns rows with epoch, step, alarms, proposals.
+    The chances are those of the targets that lie ahead. Returns rows with epoch, step, alarms, proposals.
     """
+    targets = [target for phase in plan.phases for target in phase.targets]
     rows = []
     for point in plan.points:
         there = next((i for i, row in enumerate(history) if row["step"] >= point_step(point, config.steps)), None)
         if there is not None:
             known = history[:there + 1]
-            found = alarms.check(known, config.steps, ceiling, **seen)
+            ahead = [target for target in targets if point_step(target.epoch, config.steps) > known[-1]["step"]]
+            found = alarms.check(known, config.steps, ceiling, **foresight.of(known, config.steps, tuple(ahead)))
             drawn = round(known[-1]["epoch"] * n_train)
             rows.append({"epoch": point, "step": known[-1]["step"], "alarms": alarms.active(found),
                          "proposals": propose(found, config, model, drawn)})

@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from hrm_lab.alarms import EPOCHS
 from hrm_lab.plots import BLUE, INK, MUTED, RED, WIDTH
-from hrm_lab.sweep_results import METRIC, best, estimate, named
+from hrm_lab.sweep_results import best, course, estimate, named, standing
 
 
 def heat_map(cells: list[dict]) -> Figure:
@@ -36,7 +36,7 @@ def heat_map(cells: list[dict]) -> Figure:
                                        hatch="///" if pruned else None))
             if cell is winner:
                 ax.add_patch(plt.Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor=RED, linewidth=2.5))
-            said = f"{100 * value:.1f} %" + (f"\nforecast at {cell['stopped']['epoch']}" if pruned else "")
+            said = f"{100 * value:.1f} %" + (f"\n{standing(cell)}" if pruned else "")
             ax.text(x, y, said, ha="center", va="center", fontsize=10, color=INK,
                     bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1.5})
         ax.set(xlim=(-0.5, (len(levels[1]) if across else 1) - 0.5), ylim=(len(levels[0]) - 0.5, -0.5), xlabel=across,
@@ -46,7 +46,7 @@ def heat_map(cells: list[dict]) -> Figure:
         ax.grid(False)
     axes[0][0].set_ylabel(down)
     fig.supxlabel("exact match on validation, mean of seeds; framed: best; hatched: stopped early, "
-                  "median of its forecast", x=0.01, ha="left", fontsize=10, color=MUTED)
+                  "its first seed's forecast, or end", x=0.01, ha="left", fontsize=10, color=MUTED)
     return fig
 
 
@@ -59,11 +59,11 @@ def heat_map_alt(cells: list[dict]) -> str:
 
 
 def courses(cells: list[dict]) -> Figure:
-    """The mean curve of every cell over epochs: finished ones in blue, those stopped early in grey with a cross."""
+    """The curve of every cell over epochs: finished ones in blue (mean of seeds), stopped ones in grey with a cross."""
     fig, ax = plt.subplots(figsize=(WIDTH, 3.4))
     winner, told = best(cells), set()
     for cell in sorted(cells, key=lambda c: c["state"] == "COMPLETE"):
-        curve = np.mean(cell["curves"][METRIC], axis=0)
+        curve = course(cell)
         x, done = np.arange(1, len(curve) + 1), cell["state"] == "COMPLETE"
         label = "best" if cell is winner else "finished" if done else "stopped early"
         ax.plot(x, curve, color=BLUE if done else MUTED, linewidth=3 if cell is winner else 1.5,

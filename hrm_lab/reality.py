@@ -21,7 +21,7 @@ from hrm_lab.forecast_bank import shipped
 from hrm_lab.forecast_targets import series
 from hrm_lab.plots_forecast import fan_alt, forecast_fan
 
-MADE = (5, 10, 15, 25, 35)  # epochs at which forecasts are looked back at
+MADE = (5, 10, 15, 25, 35, 45)  # epochs at which forecasts are looked back at
 AHEAD = 12  # later evaluations that a forecast is made for, at most
 
 
@@ -35,18 +35,22 @@ class Past:
 
 
 def predicted(history: list[dict], steps: int, metric: str, made: tuple = MADE) -> list[Past]:
-    """The forecasts of one metric that the rows known at the epochs `made` gave, for later evaluations of the run."""
+    """The forecasts of one metric that the rows known at the epochs `made` gave, for later evaluations of the run.
+
+    An epoch by which nothing new was known since the one before is left out.
+    """
     epochs, values, n = series(alarms.plan_rows(history, steps), metric, "epoch")
-    found = []
+    found, before = [], 0
     for point in made:
         known = epochs <= point + 1e-9
         later = epochs[~known]
-        if known.any() and len(later):
+        if known.sum() > before and len(later):
+            before = known.sum()
             later = later[np.unique(np.linspace(0, len(later) - 1, AHEAD).round().astype(int))]
             try:
                 kind = kind_of(metric, values[known])
                 seen = forecast(epochs[known], values[known], None if n is None else n[known], later, kind=kind,
-                                bank=shipped())
+                                bank=shipped("hrm"))
                 found.append(Past(float(point), seen))
             except ValueError as error:
                 found.append(Past(float(point), None, str(error)))
@@ -110,9 +114,13 @@ def show(history: list[dict], steps: int | None = None, names: tuple[str, ...] =
     """Show for each metric all forecasts beside what came, as a figure, a table and a sentence.
 
     history: rows with `step` and the metrics; steps: of the whole run (default: the last row's). Returns flat scores
-    `forecast/<metric>/inside_90` for `notebooks.finish`.
+    `forecast/<metric>/inside_90` for `notebooks.finish`; a metric with too few evaluations is said to have none.
     """
-    steps, scores = steps or history[-1]["step"], {}
+    scores = {}
+    if not history:
+        display(Markdown("No evaluation was made before the end: nothing was forecast."))
+        return scores
+    steps = steps or history[-1]["step"]
     rows = alarms.plan_rows(history, steps)
     for metric in names:
         past = predicted(history, steps, metric, made)
@@ -120,7 +128,7 @@ def show(history: list[dict], steps: int | None = None, names: tuple[str, ...] =
         made_ones = [one.forecast for one in past if one.forecast is not None]
         title = metric.replace("_", " ")
         if not made_ones:
-            reason = past[0].reason if past else "too few evaluations"
+            reason = past[-1].reason if past else "too few evaluations"
             display(Markdown(f"**{title.capitalize()}:** no forecast was made ({reason})."))
             continue
         epochs, values, _ = series(rows, metric, "epoch")

@@ -1,24 +1,19 @@
-"""What a hyperparameter sweep tries, how one cell of it is trained, and when the forecast says to stop.
+"""What a hyperparameter sweep tries, and how one cell of it is trained, stage by stage.
 
 What is unusual:
-- A trial is a *cell* (one setting), not a run: its seeds train in lockstep, so that the curve which is forecast is
-  their mean, and no cell is judged by one lucky seed. On the way `eval_n` puzzles are enough; a finished cell is judged
-  by exact match on the whole validation split, at its last step, not at its best.
-- Pruning asks what people ask: how likely is it that this cell, at the end, beats the best finished one by more than
-  that one's own 95 % interval? It stops where that is below `prune_below` and the cell is behind the best one at the
-  same epoch, or below `HOPELESS`; its forecast stands in its place in the heat map. (The forecast alone is too unsure
-  to save much, being behind alone too hasty: `benchmarks/pruning.py`.) The test split is looked at by finished cells
-  only, and chooses nothing.
+- A trial is a *cell* (one setting) with several seeds, and a cell is finished only when all of them are. They do not
+  start together: the first seed alone runs in the race (`hrm_lab.sweep_race`), the others of a cell that has won it.
+  Each stage ends with a checkpoint, so that a cell can wait there for the others, and go on in any process.
+- On the way `eval_n` puzzles are enough; a finished seed is judged by exact match on the whole validation split, at its
+  last step, not at its best. The test split is looked at by finished seeds only, and chooses nothing.
 - All cells get the same number of examples: half the batch, twice the steps. An epoch is a fiftieth of a run.
 
 The study, its workers and the command are in `hrm_lab.sweep_study`.
-Source: Domhan et al. 2015 (IJCAI) for pruning by extrapolated curves.
 """
 
 import itertools
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -27,16 +22,14 @@ import torch
 
 from hrm_lab import act, runs
 from hrm_lab.alarms import EPOCHS
-from hrm_lab.forecast import Forecast, forecast
 from hrm_lab.model import HRMConfig
 from hrm_lab.puzzles import dataset
+from hrm_lab.sweep_race import CUTS, METRIC, Stage, checked, stages
 from hrm_lab.train import TrainConfig, Trainer
 
-METRIC = "exact_match"
 SAMPLERS = ("grid", "tpe")
-RUNGS = (5, 10, 15, 20, 25, 30, 40)  # epochs at which a cell may be pruned
-HOPELESS = 0.02  # probability at which a cell stops even if it is not behind
-SAVE_AFTER = 60.0  # seconds of training from which a rung writes a checkpoint: quick cells just start again
+CURVES = (METRIC, "loss", "token_accuracy")
+SAVE_AFTER = 60.0  # seconds of training after which a checkpoint is written within a stage
 MODEL_FIELDS = {f.name for f in fields(HRMConfig)} - {"vocab_size", "seq_len", "grid"}
 TRAIN_FIELDS = {f.name for f in fields(TrainConfig)} - {"steps", "seed", "eval_every"}
 
@@ -51,9 +44,8 @@ class Sweep:
     space: dict = field(default_factory=dict)
     seeds: int = 3
     sampler: str = "grid"
-    trials: int = 0  # tpe: how many cells are tried
-    prune_below: float = 0.2  # probability of beating the best finished cell, for one that is behind; 0: no pruning
-    rungs: tuple[int, ...] = RUNGS
+    trials: int = 0  # tpe: how many cells are tried, in races of sweep_study.BATCH
+    cuts: tuple[tuple[int, float], ...] = CUTS  # of the race: (epoch, share of its cells that go on); (): no pruning
 
     def __post_init__(self):
         def refuse(name, expected):
@@ -70,10 +62,11 @@ class Sweep:
             refuse("seeds", "at least 1 (3 or more for a result)")
         if self.sampler == "tpe" and self.trials < 1:
             refuse("trials", "at least 1 for sampler: tpe")
-        if not 0 <= self.prune_below < 1:
-            refuse("prune_below", "a probability below 1")
-        if any(r < 5 or r >= EPOCHS for r in self.rungs):
-            refuse("rungs", f"epochs from 5 (a forecast needs five evaluations) to {EPOCHS - 1}")
+        checked(self.cuts)
+
+    @property
+    def stages(self) -> list[Stage]:
+        return stages(self.cuts, self.seeds)
 
     def cells(self) -> list[dict]:
         """Every setting of a grid, in an order that does not favour any: drawn once, by a fixed seed."""
@@ -96,53 +89,68 @@ def read(settings: dict) -> Sweep:
     """A sweep from its form in presets.yaml; an unknown key is refused."""
     if unknown := sorted(set(settings) - {f.name for f in fields(Sweep)}):
         raise ValueError(f"sweep: unknown {', '.join(unknown)}; expected {', '.join(f.name for f in fields(Sweep))}")
-    return Sweep(**{k: tuple(v) if k == "rungs" else v for k, v in settings.items()})
+    return Sweep(**{k: tuple(map(tuple, v)) if k == "cuts" else v for k, v in settings.items()})
 
 
 # ---------------------------------------------------------------- one cell
 
 
-def train_cell(sweep: Sweep, cell: dict, stop: Callable[[int, np.ndarray], dict | None], checkpoint: Path) -> dict:
-    """Train the seeds of one cell in lockstep, all or until `stop(epoch, curves)` gives a reason.
+def train_stage(sweep: Sweep, cell: dict, found: dict | None, stage: Stage, checkpoints: Path) -> dict:
+    """Bring the first `stage.seeds` seeds of a cell to epoch `stage.epoch`.
 
-    stop: called after every epoch with exact match so far, (seeds, epochs). Returns curves (seeds, epochs) of exact
-    match, loss and token accuracy, CPU-seconds, `stopped` (what `stop` gave, None at the end) and, at the end, outcomes
-    on all of validation and test, packed eight puzzles a byte.
+    found: what the stage before returned, None for a new cell; checkpoints: a path whose name each seed adds to.
+    Returns `curves`, metric -> a list of values for each seed, as long as it has been trained; `valid` and `test`, the
+    outcomes of finished seeds, packed eight puzzles a byte; `diverged`, the epoch or None; CPU-seconds.
     """
     splits = {name: dataset.load(sweep.data, name) for name in ("train", "valid", "test")}
-    trainers = [Trainer(*sweep.configs(cell, seed, splits["train"].meta), splits["train"], torch.device("cpu"))
-                for seed in range(sweep.seeds)]
-    curves = {name: np.zeros((sweep.seeds, 0)) for name in (METRIC, "loss", "token_accuracy")}
-    begun, spent, stopped = 0, 0.0, None
-    if checkpoint.exists():
-        begun, curves, spent = restore(trainers, checkpoint)
-    clock, saved = time.process_time(), time.monotonic()
-    for epoch in range(begun + 1, EPOCHS + 1):
-        rows = [advance(trainer, splits["valid"]) for trainer in trainers]
-        curves = {name: np.column_stack([curve, [row[name] for row in rows]]) for name, curve in curves.items()}
-        if not all(np.isfinite(row["loss"]) for row in rows):
-            stopped = {"why": "diverged", "epoch": epoch, "chance": 0.0, "quantiles": None}
-        else:
-            stopped = stop(epoch, curves[METRIC])
-        if stopped:
-            break
-        if epoch in sweep.rungs and time.monotonic() - saved > SAVE_AFTER:
-            store(trainers, checkpoint, epoch, curves, spent + time.process_time() - clock)
-            saved = time.monotonic()
-    found = {"curves": {name: known(curve) for name, curve in curves.items()}, "stopped": stopped,
-             "cpu_seconds": round(spent + time.process_time() - clock, 3)}
-    if not stopped:
-        models = [averaged(trainer) for trainer in trainers]
-        for name in ("valid", "test"):
-            exact = [act.evaluate(model, splits[name], full=False).exact for model in models]
-            found[name] = {"n": len(exact[0]), "exact": [np.packbits(e).tobytes().hex() for e in exact]}
-    checkpoint.unlink(missing_ok=True)
+    found = found or {"curves": {name: [] for name in CURVES}, "diverged": None, "cpu_seconds": 0.0,
+                      **{name: {"n": len(splits[name]), "exact": []} for name in ("valid", "test")}}
+    for seed in range(stage.seeds):
+        known = found["curves"][METRIC][seed] if seed < len(found["curves"][METRIC]) else []
+        if len(known) < stage.epoch and found["diverged"] is None:
+            trainer = Trainer(*sweep.configs(cell, seed, splits["train"].meta), splits["train"], torch.device("cpu"))
+            curves, spent = train_seed(trainer, splits["valid"], stage.epoch, checkpoint_of(checkpoints, seed))
+            for name, curve in curves.items():
+                found["curves"][name][seed:seed + 1] = [plain(curve)]
+            found["cpu_seconds"] = round(found["cpu_seconds"] + spent, 3)
+            if not math.isfinite(curves["loss"][-1]):
+                found["diverged"] = len(curves["loss"])
+            elif stage.epoch == EPOCHS:
+                for name in ("valid", "test"):
+                    exact = act.evaluate(averaged(trainer), splits[name], full=False).exact
+                    averaged(trainer)  # the other weights come back
+                    found[name]["exact"].append(np.packbits(exact).tobytes().hex())
     return found
 
 
-def known(curve: np.ndarray) -> list[list[float | None]]:
+def checkpoint_of(checkpoints: Path, seed: int) -> Path:
+    return checkpoints.with_name(f"{checkpoints.name}-{seed}.safetensors")
+
+
+def train_seed(trainer: Trainer, valid: dataset.Split, until: int, checkpoint: Path) -> tuple[dict, float]:
+    """Train one seed from its checkpoint, if there is one, to epoch `until`, or to where its loss is no number.
+
+    Returns its curves from epoch 1 on, and the CPU-seconds that this call took.
+    """
+    curves = {name: [] for name in CURVES}
+    if checkpoint.exists():
+        tensors, saved = runs.load_checkpoint(checkpoint)
+        trainer.load(tensors, saved["trainer"])
+        curves = saved["curves"]
+    clock, written = time.process_time(), time.monotonic()
+    while (epoch := len(curves["loss"])) < until and (not epoch or math.isfinite(curves["loss"][-1])):
+        for name, value in advance(trainer, valid).items():
+            curves[name].append(value)
+        if epoch + 1 == until or time.monotonic() - written > SAVE_AFTER:
+            tensors, state = trainer.tensors()
+            runs.save_checkpoint(checkpoint, tensors, {"trainer": state, "curves": curves})
+            written = time.monotonic()
+    return curves, time.process_time() - clock
+
+
+def plain(curve: list[float]) -> list[float | None]:
     """For JSON: None where a loss has diverged."""
-    return [[value if math.isfinite(value) else None for value in row] for row in curve.tolist()]
+    return [value if math.isfinite(value) else None for value in curve]
 
 
 def advance(trainer: Trainer, valid: dataset.Split) -> dict:
@@ -163,49 +171,3 @@ def averaged(trainer: Trainer):
     if trainer.average:
         trainer.swap_average()
     return trainer.model
-
-
-def store(trainers: list[Trainer], path: Path, epoch: int, curves: dict, spent: float):
-    states = [trainer.tensors() for trainer in trainers]
-    tensors = {f"{i}/{name}": t for i, (own, _) in enumerate(states) for name, t in own.items()}
-    runs.save_checkpoint(path, tensors, {"epoch": epoch, "spent": spent, "meta": [meta for _, meta in states],
-                                         "curves": {name: curve.tolist() for name, curve in curves.items()}})
-
-
-def restore(trainers: list[Trainer], path: Path) -> tuple[int, dict, float]:
-    tensors, saved = runs.load_checkpoint(path)
-    for i, trainer in enumerate(trainers):
-        own = {name.removeprefix(f"{i}/"): t for name, t in tensors.items() if name.startswith(f"{i}/")}
-        trainer.load(own, saved["meta"][i])
-    return saved["epoch"], {name: np.array(curve) for name, curve in saved["curves"].items()}, saved["spent"]
-
-
-@dataclass(frozen=True)
-class Rival:
-    """The best finished cell: upper end of its 95 % interval, and the mean of its seeds after each epoch."""
-
-    high: float
-    curve: np.ndarray  # (EPOCHS,)
-
-
-def judge(curves: np.ndarray, n: int, best: Rival, below: float, bank=None) -> dict | None:
-    """Why a cell should stop now: the chance that the mean of its seeds ends above the best one's interval is too low.
-
-    curves (seeds, epochs) in [0, 1]; n: puzzles behind each value. None: go on, also where there is no forecast.
-    """
-    seen = at_the_end(curves, n, bank)
-    chance = 1.0 if seen is None else float((seen.samples[:, -1] > best.high).mean())
-    behind = curves[:, -1].mean() < best.curve[curves.shape[1] - 1]
-    if chance >= (below if behind else min(below, HOPELESS)):
-        return None
-    return {"why": "unlikely to be the best", "epoch": curves.shape[1], "chance": chance,
-            "quantiles": seen.quantiles[-1].tolist()}
-
-
-def at_the_end(curves: np.ndarray, n: int, bank=None) -> Forecast | None:
-    """The mean of a cell's seeds at the last epoch, forecast from (seeds, epochs); None where there is no forecast."""
-    seeds, epoch = curves.shape
-    try:
-        return forecast(np.arange(1, epoch + 1), curves.mean(0), seeds * n, [EPOCHS], bank=bank)
-    except ValueError:
-        return None

@@ -2,7 +2,8 @@
 
 A cell is judged by all its seeds on the same puzzles (`hrm_lab.ablation_results.share`: Student's t over seeds, a
 bootstrap over puzzles). Unusual: the best cell is chosen on validation, its score is then given on the test split, and
-every cell whose difference from it could be luck is named beside it; a pruned cell stands with its forecast, marked so.
+every cell whose difference from it could be luck is named beside it; a pruned cell stands with its forecast, or with
+its only seed, marked so.
 """
 
 import numpy as np
@@ -41,19 +42,31 @@ def ties(cells: list[dict]) -> list[dict]:
 
 
 def trained(cells: list[dict]) -> tuple[int, int]:
-    """(epochs that were trained, epochs that all cells would take), over all seeds."""
-    seeds = [len(next(iter(cell["curves"].values()))) for cell in cells]
-    spent = [len(next(iter(cell["curves"].values()))[0]) * n for cell, n in zip(cells, seeds, strict=True)]
-    return sum(spent), sum(seeds) * EPOCHS
+    """(epochs that were trained, epochs that all seeds of all cells would take)."""
+    curves = [cell["curves"][METRIC] for cell in cells]
+    return sum(len(seed) for own in curves for seed in own), max(map(len, curves)) * len(cells) * EPOCHS
+
+
+def course(cell: dict) -> np.ndarray:
+    """(epochs,) exact match, the mean of the seeds that were trained, as far as all of them were."""
+    seeds = cell["curves"][METRIC]
+    return np.mean([seed[:min(map(len, seeds))] for seed in seeds], axis=0)
 
 
 def estimate(cell: dict) -> float:
-    """One number for any cell: what it reached, else the median of its last forecast, else where it diverged."""
+    """One number for any cell: what it reached, else the median of its last forecast, else where it stood."""
     if cell["state"] == "COMPLETE":
         return cell["value"]
     if cell["stopped"]["quantiles"] is None:
-        return float(np.nan_to_num(np.mean([curve[-1] for curve in cell["curves"][METRIC]])))
+        return float(np.nan_to_num(course(cell)[-1]))
     return cell["stopped"]["quantiles"][2]
+
+
+def standing(cell: dict) -> str:
+    """What the number of a stopped cell is: where it diverged, the forecast after an epoch, or its first seed's end."""
+    epoch = cell["stopped"]["epoch"]
+    return "diverged" if cell["stopped"]["why"] == "diverged" else (
+        "one seed" if epoch == EPOCHS else f"forecast at {epoch}")
 
 
 def importances(cells: list[dict]) -> dict[str, float]:
@@ -91,9 +104,9 @@ def table(cells: list[dict]) -> list[dict]:
             told = {"exact match, validation": reached, "ended": f"epoch {EPOCHS}"}
         else:
             why, q = cell["stopped"], cell["stopped"]["quantiles"]
-            told = {"exact match, validation": "–" if q is None else
-                    f"forecast {100 * q[2]:.0f} % ({100 * q[0]:.0f} to {100 * q[4]:.0f}, 90 %)",
-                    "ended": f"epoch {why['epoch']}: {why['why']}"}
+            said = (f"forecast {100 * q[2]:.0f} % ({100 * q[0]:.0f} to {100 * q[4]:.0f}, 90 %)" if q else
+                    "–" if why["why"] == "diverged" else f"{100 * estimate(cell):.1f} %, one seed")
+            told = {"exact match, validation": said, "ended": f"epoch {why['epoch']}: {why['why']}"}
         seeds = cell["curves"][METRIC]
         rows.append({**cell["cell"], **told, "seeds": ", ".join(f"{100 * curve[-1]:.0f}" for curve in seeds) + " %",
                      "CPU-s": f"{cell['cpu_seconds']:.1f}"})

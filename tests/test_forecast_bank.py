@@ -158,3 +158,11 @@ def test_what_ships_is_small_and_has_both_kinds():
     for name in ("held_out.csv", "held_out_2.csv"):
         held_out = {c.task for c in forecast_curves.read(ROOT / "data/forecast" / name)}
         assert not design & held_out and len(held_out) >= 3
+
+
+@pytest.mark.parametrize("model", ["all", "hrm"])
+def test_a_curve_wilder_than_the_banks_is_not_carried_out_of_its_range(model):
+    """It ends low or high by chance: its last jump, carried on, would end at 0 or 1."""
+    for ragged in ([0.1, 0.5, 0.2, 0.6, 0.1, 0.7, 0.3, 0.8, 0.2], [0.9, 0.5, 0.8, 0.4, 0.9, 0.3, 0.7, 0.2, 0.8]):
+        f = forecast(range(1, 10), ragged, None, [10, 20, 50], "accuracy", shipped(model))
+        assert (f.quantiles[:, 2] > 0.1).all() and (f.quantiles[:, 2] < 0.95).all()

@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from hrm_lab import forecast_ledger, live, notebooks, runs
+from hrm_lab import alarms, forecast_ledger, live, notebooks, runs
 from hrm_lab.forecast_targets import read_targets
 from hrm_lab.inspect_notebook import read_notebook
 from toy_notebooks import write
@@ -45,6 +45,24 @@ def test_alarms_and_ceiling_are_shown():
     assert "ceiling" in live.line(state) and "ceiling" in live.alt(state)
     data, metadata = live.bundle(state)
     assert metadata["image/png"]["alt"] == data["text/plain"] == live.alt(state)
+
+
+def test_every_warning_can_come_up_in_a_watched_run():
+    """Rows as training writes them, of one that falls back and overfits, and one that never learns."""
+    def course(e):
+        up = min(e, 20) / 25
+        fallen = 0.5 if 25 < e < 32 else 0.0
+        return row(10 * e, loss=2 * 0.9 ** min(e, 20) + 0.02 * max(0, e - 25) + 4 * fallen, train_loss=2 * 0.9 ** e,
+                   token_accuracy=0.1 + up, exact_match=max(0.0, 0.3 * up - fallen),
+                   **{"exact_match/copy": 0.6 * up, "exact_match/increment": 0.0})
+
+    history = [course(e) for e in range(1, 51)]
+    told = [live.assess("x", history[:k], 500, read_targets({"exact_match": ">0.9"}), ceiling=0.5)
+            for k in range(5, 51, 3)]
+    told.append(live.assess("x", [row(s, exact_match=0.0) for s in range(10, 310, 10)], 500))
+    assert {alarm.rule for state in told for alarm in alarms.active(state.alarms)} == set(alarms.RULES)
+    assert any("! " in live.line(state) and "band" in live.line(state) for state in told)
+    assert not any("band" in live.line(live.assess("x", HISTORY[:k], 500)) for k in (5, 15, 30))
 
 
 def test_clock():
@@ -140,7 +158,7 @@ CODE = """
 import os, time
 os.chdir(workdir)
 from pathlib import Path
-from hrm_lab import forecast_ledger, live, notebooks, runs
+from hrm_lab import alarms, forecast_ledger, live, notebooks, runs
 os.makedirs("run", exist_ok=True)
 with live.watch("run", 100):
     for step in range(10, 110, 10):

@@ -65,6 +65,16 @@ def test_a_point_sees_only_what_was_known_by_then():
     assert [r["step"] for r in coarse] == [160, 280, 360]
 
 
+def test_a_point_asks_the_forecast_too():
+    """A run that falls back at epoch 24 has left its band and will not reach what the next phase wants."""
+    history = rows(loss=lambda e: 0.95 ** e, exact_match=lambda e: e / 40 if e < 24 else 0.0)
+    phases = [{"name": "all", "epochs": [15, 50], "targets": {"exact_match": ">0.9"}}]
+    found = looked_at(read({"phases": phases}), history, replace(CONFIG, steps=500), tiny(), n_train=100)
+    assert {"band", "chance"} <= {alarm.rule for alarm in found[1]["alarms"]}
+    assert {"band", "chance"} <= {p.rule for p in found[1]["proposals"]}
+    assert "band" not in {alarm.rule for alarm in found[0]["alarms"]}
+
+
 def test_a_fork_without_changes_ends_with_the_parents_bits(tmp_path, toy):
     valid = toy_split(seed=1)
     train(tiny(), CONFIG, toy, valid, tmp_path / "a", progress=False, device="cpu", stop_after=10)
@@ -94,7 +104,8 @@ def test_every_change_of_the_recipe_goes_on_from_the_fork(tmp_path, toy, change)
 def stuck(monkeypatch):
     """Every point sees the same two alarms."""
     import hrm_lab.plan as plan
-    monkeypatch.setattr(plan.alarms, "check", lambda *_: [Alarm("ceiling", 0, None, "x"), Alarm("gap", 2, None, "x")])
+    two = [Alarm(rule, 2, None, "x") for rule in ("ceiling", "gap")]
+    monkeypatch.setattr(plan.alarms, "check", lambda *_, **__: two)
 
 
 def test_proposing_changes_nothing(tmp_path, toy, monkeypatch):
