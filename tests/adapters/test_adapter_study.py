@@ -219,3 +219,22 @@ def test_tables_hold_every_system_and_failures_every_class(plan):
     shown = verdict.examples(own["tuned, free"], plan.test)
     assert shown[0]["asked"] == plan.test[0].turns[-1]["content"]
     assert [row["class"] for row in shown] == ["exact", "no call"] and shown[1]["got"] == NO_TOOL
+
+
+def test_a_study_s_answers_are_summed_up_and_shown_where_they_ship(plan, tmp_path):
+    own = tmp_path / "adapters" / "cep"
+    good, bad = answers(plan, [True, True, False, True]), answers(plan, [False] * 4)
+    experiments.write_verdicts(own / "base.jsonl", {}, {"free": bad, "constrained": bad})
+    assert study.summary(tmp_path / "adapters") == {}
+    experiments.write_verdicts(own / "tuned-answers.jsonl", {}, {"free": good, "constrained": bad})
+    runs.write_json(own / "tuned/run.json", {"n_train": 8, "steps": 2, "best_step": 2, "cpu_seconds": 1.5})
+    found = study.summary(tmp_path / "adapters")
+    assert found["cep"]["scores"]["tuned, free"]["exact"]["value"] == 0.75
+    assert found["cep"]["gains"]["free"]["value"] == 0.75 and found["cep"]["gains"]["constrained"]["p"] == 1
+    assert study.measured(tmp_path) == ([], "Preset `full` has not been measured.")
+    runs.write_json(tmp_path / study.FULL.name, {"what": "Tiny.", "date": "2026-01-31", "command": "python x",
+                                                 "formats": found})
+    rows, words = study.measured(tmp_path)
+    assert [row["system"] for row in rows] == [f"{who}, {way}" for who in ("base", "tuned") for way in
+                                               ("free", "constrained")]
+    assert "2026-01-31, not in this run:** Tiny. `python x`" in words and "cep, constrained: not told apart" in words
