@@ -26,7 +26,8 @@ def parts(settings: Mapping, tokenizer, seed: int = 0) -> dict[str, list[Example
     """{"train", "validation", "test"}: BFCL's single calls split by component, or the shipped sample; cut to `rows`.
 
     settings: data ("bfcl" or "sample"), cache; and for each split longest (tokens of a hermes row at most, its answer
-    included) and rows (how many at most). Training rows are drawn so that a function comes again as late as possible.
+    included) and rows (how many at most). Training rows are drawn so that a function comes again as late as possible;
+    of the others those are left out whose gold answer has no room in max_new tokens.
     Raises ValueError: data that is neither, or a split that is empty under the limit.
     """
     if settings["data"] == "sample":
@@ -47,6 +48,9 @@ def parts(settings: Mapping, tokenizer, seed: int = 0) -> dict[str, list[Example
                 turn[e.id] = seen[e.calls[0].name]
                 seen[e.calls[0].name] += 1
             short.sort(key=lambda e: turn[e.id])
+        else:
+            short = [e for e in short
+                     if len(encode(tokenizer, FORMATS["hermes"].answer(e))) < settings["max_new"]]
         chosen[name] = short[:settings["rows"][name]]
         if not chosen[name]:
             raise ValueError(f"{name}: none of {len(found)} rows has at most longest = {limit} tokens")

@@ -12,7 +12,7 @@ pytest.importorskip("llguidance")
 from hrm_lab import notebooks, runs
 from hrm_lab.adapters import experiments, finetune, judging, models, preflight, study, verdict
 from hrm_lab.adapters.faults import EXPERIMENTS
-from hrm_lab.adapters.formats import FORMATS, NO_TOOL, prompt_text
+from hrm_lab.adapters.formats import FORMATS, NO_TOOL, encode, prompt_text
 from hrm_lab.adapters.scoring import judge
 
 SPLITS = ("train", "validation", "test")
@@ -46,6 +46,9 @@ def test_rows_are_cut_by_length_and_functions_come_again_late(loaded, chosen, mo
     monkeypatch.setattr(study, "read_splits", lambda _: chosen | {"train": twice})
     names = [e.calls[0].name for e in study.parts(SETTINGS, loaded[1])["train"]]
     assert len(names) == 8 and len(set(names[:5])) == 5 and set(names[5:]) < set(names[:5])
+    sizes = {e.id: len(encode(loaded[1], FORMATS["hermes"].answer(e))) for e in chosen["test"]}
+    cut = study.parts(SETTINGS | {"max_new": max(sizes.values())}, loaded[1])
+    assert max(sizes, key=sizes.get) not in {e.id for e in cut["test"]}  # its answer and its end need one token more
     with pytest.raises(ValueError, match="train: none of 15 rows has at most longest = 3 tokens"):
         study.parts(SETTINGS | {"longest": dict.fromkeys(SPLITS, 3)}, loaded[1])
     with pytest.raises(ValueError, match="data: got 'mine'"):
