@@ -64,17 +64,18 @@ class Store:
         first_keys, first_values = self.shared[layer]
         P = first_keys.shape[1]
         if not P:
-            return (mine.softmax(-1, dtype=torch.float32).to(query.dtype) @ values[:, :, :end]).view(B, H, 1, D)
+            return (mine.softmax(-1) @ values[:, :, :end]).view(B, H, 1, D)
         flat = grouped.transpose(0, 1).reshape(K, -1, D)
         first = (flat @ first_keys.transpose(1, 2) * scale).view(K, B, H // K, P).transpose(0, 1)
-        shares = torch.cat((first, mine), 3).softmax(-1, dtype=torch.float32).to(query.dtype)
+        shares = torch.cat((first, mine), 3).softmax(-1)
         seen = shares[..., :P].transpose(0, 1).reshape(K, -1, P) @ first_values  # (K, B * G, D)
         out = seen.view(K, B, H // K, D).transpose(0, 1) + shares[..., P:] @ values[:, :, :end]
         return out.reshape(B, H, 1, D)
 
     def keep(self, index: Tensor):
         """These rows go on, in this order; one that is named twice goes on as two."""
-        self.own = [tuple(t[index] for t in pair) for pair in self.own]
+        for layer, pair in enumerate(self.own):  # one by one, or all are held twice
+            self.own[layer] = tuple(t[index] for t in pair)
         self.bias = self.bias[index]
 
 
