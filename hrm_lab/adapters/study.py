@@ -186,7 +186,8 @@ def summary(folder: Path) -> dict:
         record = runs.read_json(own / "tuned" / "run.json")
         found[name] = {
             "scores": {system: {key: scores(v)[key] for key in verdict.SHOWN} for system, v in systems.items()},
-            "gains": {way: compare(systems[f"tuned, {way}"], systems[f"base, {way}"]) for way in WAYS},
+            "gains": {way: compare(systems[f"tuned, {way}"], systems[f"base, {way}"]) for way in WAYS
+                      if f"base, {way}" in systems},
             "training": {key: record[key] for key in ("n_train", "steps", "best_step", "cpu_seconds")}}
     return found
 
