@@ -22,6 +22,9 @@ from hrm_lab.adapters.models import small, tiny
 from hrm_lab.metrics import format_score, proportion
 
 
+ROOM = {"max_length": 2**15, "max_new": 2**11}  # for the longest row of BFCL even in letters, as `tiny` reads it
+
+
 def tokenizer(name: str, cache: str):
     """The tokenizer of that short name."""
     if name == "llama3":
@@ -59,8 +62,7 @@ def main():
         for number in range(arguments.first, arguments.first + arguments.sets):
             form = [*FORMATS.values()][number % 3]
             parts = sound_set(examples, number, arguments.rows)
-            plan = preflight.plan(text, form, parts["train"], parts["validation"], parts["test"], max_length=8192,
-                                  max_new=512)
+            plan = preflight.plan(text, form, parts["train"], parts["validation"], parts["test"], **ROOM)
             start = time.process_time()
             report = preflight.check(plan)
             seconds.append(time.process_time() - start)
