@@ -2,11 +2,12 @@
 
     python benchmarks/adapters_study.py --preset full --part tuned --format hermes
     python benchmarks/adapters_study.py --preset full --part faults --keep data/adapters/measured_faults.json
+    python benchmarks/adapters_study.py --preset full --part summary --keep data/adapters/measured_full.json
 
 Parts: base (answers of the untuned model), shots (the same after examples), tuned (training and answers), faults (sound
-data, each fault alone, all together). What they leave is what the notebook leaves at that place, so that it finds it
-there. --keep writes the rows of the faults with their command. The last line is one JSON object: scores with n and
-interval, CPU-seconds.
+data, each fault alone, all together), summary (what all kept answers add up to). What they leave is what the notebook
+leaves at that place, so that it finds it there. --keep writes the rows of the faults, or the summary, with their
+command. The last line is one JSON object: scores with n and interval, CPU-seconds.
 """
 
 import argparse
@@ -25,7 +26,7 @@ STEM = "05_llama_adapters"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="full")
-    parser.add_argument("--part", required=True, choices=["base", "shots", "tuned", "faults"])
+    parser.add_argument("--part", required=True, choices=["base", "shots", "tuned", "faults", "summary"])
     parser.add_argument("--format", default="hermes")
     parser.add_argument("--out", type=Path, default=Path("runs/notebooks") / STEM)
     parser.add_argument("--cache")
@@ -34,6 +35,20 @@ def main() -> int:
     from hrm_lab.adapters import experiments, finetune, models, study, verdict  # torch is not imported for --help
     from hrm_lab.adapters.formats import FORMATS
 
+    command = f"python benchmarks/{Path(__file__).name} --preset {given.preset} --part"
+    if given.part == "summary":
+        found = study.summary(given.out / "adapters")
+        trained = sorted({f"{own['training']['n_train']} training rows, {own['training']['steps']} steps"
+                          for own in found.values()})
+        kept = {"what": f"SmolLM2-135M-Instruct, one seed, {'; '.join(trained)} a format.", "date": runs.facts()["started"][:10],
+                "command": f"{command} base|tuned --format FORMAT", "formats": found}
+        if given.keep:
+            write_json(given.keep, kept)
+        for name, own in found.items():
+            for way, gain in own["gains"].items():
+                print(verdict.told(name, way, gain))
+        print(json.dumps(kept))
+        return 0
     began = time.process_time()
     runs.set_threads()
     settings = notebooks.settings(STEM, given.preset, cache=given.cache)
@@ -56,8 +71,7 @@ def main() -> int:
         for row in verdict.fault_rows(rows):
             print(row)
         if given.keep:
-            command = f"python benchmarks/{Path(__file__).name} --preset {given.preset} --part faults"
-            write_json(given.keep, {"what": what, "command": command, "rows": rows})
+            write_json(given.keep, {"what": what, "command": f"{command} faults", "rows": rows})
     for key, score in found.items():
         print(key, format_score(score))
     print(json.dumps({"part": given.part, "format": name, "scores": found, "facts": runs.facts(),

@@ -2,8 +2,8 @@
 
 What comes out is what generating one by one gives (tested, in fp32). Unusual: prompts are read as one `packing.Pack`;
 keys and values of the common beginning are held and attended to once for all rows; the batch shrinks as rows end; and
-`both` gets free and constrained answers for little more than one of them: where a grammar never overruled the model's
-first choice the two are the same by construction, and only the other rows are generated again.
+`both` reads a prompt once for its free and its constrained answer, which are one line of the batch up to the token at
+which the grammar first overrules the model, and two lines after it.
 """
 
 from collections.abc import Callable, Sequence
@@ -64,17 +64,18 @@ class Store:
         first_keys, first_values = self.shared[layer]
         P = first_keys.shape[1]
         if not P:
-            return (mine.softmax(-1, dtype=torch.float32).to(query.dtype) @ values[:, :, :end]).view(B, H, 1, D)
+            return (mine.softmax(-1) @ values[:, :, :end]).view(B, H, 1, D)
         flat = grouped.transpose(0, 1).reshape(K, -1, D)
         first = (flat @ first_keys.transpose(1, 2) * scale).view(K, B, H // K, P).transpose(0, 1)
-        shares = torch.cat((first, mine), 3).softmax(-1, dtype=torch.float32).to(query.dtype)
+        shares = torch.cat((first, mine), 3).softmax(-1)
         seen = shares[..., :P].transpose(0, 1).reshape(K, -1, P) @ first_values  # (K, B * G, D)
         out = seen.view(K, B, H // K, D).transpose(0, 1) + shares[..., P:] @ values[:, :, :end]
         return out.reshape(B, H, 1, D)
 
     def keep(self, index: Tensor):
-        """Only these rows go on."""
-        self.own = [tuple(t[index] for t in pair) for pair in self.own]
+        """These rows go on, in this order; one that is named twice goes on as two."""
+        for layer, pair in enumerate(self.own):  # one by one, or all are held twice
+            self.own[layer] = tuple(t[index] for t in pair)
         self.bias = self.bias[index]
 
 
@@ -86,6 +87,9 @@ def first_choice(logits: Tensor, rows: list[int]) -> tuple[list[int], list[bool]
     return logits.argmax(-1).tolist(), [False] * len(rows)
 
 
+BOUND, FREE = "bound", "free"  # a line of a batch: under `choose`, or by first choices alone
+
+
 @torch.inference_mode()
 def generate(model, prompts: Sequence[Sequence[int]], ends: frozenset[int], longest: int = 96, batch: int = 16,
              choose: Choose = first_choice) -> list[Output]:
@@ -94,20 +98,32 @@ def generate(model, prompts: Sequence[Sequence[int]], ends: frozenset[int], long
     ends: ids that end an answer. longest: tokens an answer at most. choose: from logits (B, V) and the numbers of the
     rows in `prompts` to tokens; `constrain.Constraint` is one. Raises ValueError: a prompt without ids.
     """
+    return _all(model, prompts, ends, longest, batch, choose, fork=False)[BOUND]
+
+
+@torch.inference_mode()
+def both(model, prompts: Sequence[Sequence[int]], ends: frozenset[int], choose: Choose, longest: int = 96,
+         batch: int = 16) -> tuple[list[Output], list[Output]]:
+    """(free, constrained) answers: one line for both until the grammar of `choose` overrules it, two from there on."""
+    found = _all(model, prompts, ends, longest, batch, choose, fork=True)
+    return found[FREE], found[BOUND]
+
+
+def _all(model, prompts, ends, longest, batch, choose, fork: bool) -> dict[str, list[Output]]:
+    """The outputs of all prompts by kind of line; FREE only where `fork`."""
     for i, prompt in enumerate(prompts):
         if not prompt:
             raise ValueError(f"prompt {i}: got no ids, expected at least one")
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
-    found: dict[int, Output] = {}
+    found: dict[tuple[int, str], Output] = {}
     for start in range(0, len(order), batch):
-        found |= _together(model, {i: prompts[i] for i in order[start:start + batch]}, ends, longest, choose)
-    return [found[i] for i in range(len(prompts))]
+        found |= _together(model, {i: prompts[i] for i in order[start:start + batch]}, ends, longest, choose, fork)
+    return {kind: [found[i, kind] for i in range(len(prompts))] for kind in ((BOUND, FREE) if fork else (BOUND,))}
 
 
-def _together(model, prompts: dict, ends: frozenset[int], longest: int, choose: Choose) -> dict[int, Output]:
-    """One batch, by number of prompt."""
+def _together(model, prompts: dict, ends: frozenset[int], longest: int, choose: Choose, fork: bool) -> dict:
+    """(number of prompt, kind of line) -> output, of one batch."""
     device = next(model.parameters()).device
-    live = list(prompts)
     rows = [Row(str(i), tuple(p), (IGNORE,) * len(p)) for i, p in prompts.items()]
     packed = pack(rows, device)
     store = Store(model.config.num_hidden_layers, longest)
@@ -115,38 +131,34 @@ def _together(model, prompts: dict, ends: frozenset[int], longest: int, choose: 
     logits = model(input_ids=packed.ids, position_ids=packed.positions, use_cache=False, logits_to_keep=last,
                    shared=packed.shared, lengths=packed.lengths, store=store).logits[0]
     places = torch.tensor([len(p) for p in prompts.values()], device=device)
-    said: dict[int, list[int]] = {i: [] for i in live}
-    steered = dict.fromkeys(live, 0)
-    stopped = dict.fromkeys(live, False)
+    live = [(i, BOUND) for i in prompts]
+    said: dict[tuple[int, str], list[int]] = {line: [] for line in live}
+    steered, stopped = dict.fromkeys(prompts, 0), set()
     for step in range(longest):
-        tokens, overruled = choose(logits, live)
-        going = []
-        for at, (i, token, was) in enumerate(zip(live, tokens, overruled, strict=True)):
+        tokens = dict(zip(live, logits.argmax(-1).tolist(), strict=True))
+        bound = [at for at, (_, kind) in enumerate(live) if kind == BOUND]
+        origin = {line: at for at, line in enumerate(live)}
+        chosen = choose(logits[bound], [live[at][0] for at in bound]) if bound else ([], [])
+        for at, token, was in zip(bound, *chosen, strict=True):
+            i = live[at][0]
             steered[i] += was
-            stopped[i] = token in ends
-            if not stopped[i]:
-                said[i].append(token)
-                going.append(at)
+            if was and fork and (i, FREE) not in said:
+                said[i, FREE], origin[i, FREE], tokens[i, FREE] = [*said[i, BOUND]], at, tokens[i, BOUND]
+            tokens[i, BOUND] = token
+        stopped |= {line for line, token in tokens.items() if token in ends}
+        going = [line for line in tokens if line not in stopped]
+        for line in going:
+            said[line].append(tokens[line])
         if not going or step == longest - 1:
             break
-        if len(going) < len(live):
-            index = torch.tensor(going, device=device)
+        if going != live:
+            index = torch.tensor([origin[line] for line in going], device=device)
             store.keep(index)
-            places = places[index]
-            live, tokens = [live[at] for at in going], [tokens[at] for at in going]
-        logits = model(input_ids=torch.tensor(tokens, device=device)[:, None], position_ids=places[:, None],
-                       use_cache=False, store=store).logits[:, 0]
+            places, live = places[index], going
+        logits = model(input_ids=torch.tensor([tokens[line] for line in live], device=device)[:, None],
+                       position_ids=places[:, None], use_cache=False, store=store).logits[:, 0]
         store.used += 1
         places = places + 1
-    return {i: Output(tuple(said[i]), stopped[i], steered[i]) for i in prompts}
-
-
-def both(model, prompts: Sequence[Sequence[int]], ends: frozenset[int], choose: Choose, longest: int = 96,
-         batch: int = 16) -> tuple[list[Output], list[Output]]:
-    """(free, constrained) answers; rows that the grammar of `choose` never steered are generated once for both."""
-    bound = generate(model, prompts, ends, longest, batch, choose)
-    again = [i for i, output in enumerate(bound) if output.steered]
-    free = list(bound)
-    for i, output in zip(again, generate(model, [prompts[i] for i in again], ends, longest, batch), strict=True):
-        free[i] = output
-    return free, bound
+    made = {(i, kind): Output(tuple(own), (i, kind) in stopped, steered[i] if kind == BOUND else 0)
+            for (i, kind), own in said.items()}
+    return made | {(i, FREE): made[i, BOUND] for i in prompts if fork and (i, FREE) not in made}

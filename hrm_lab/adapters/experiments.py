@@ -95,9 +95,12 @@ def judged(folder: Path, system: str, model, tokenizer, name: str, plan: preflig
                 lambda: answers(model, tokenizer, plan.test, plan.form, asked, ways, plan.max_new))
 
 
-def checked(plan: preflight.Plan, force: bool = False) -> preflight.Report:
-    """The pre-flight report of a plan that may be trained. Raises `preflight.PreflightError`; force: it is noted."""
-    return preflight.require(preflight.check(plan), force)
+def checked(plan: preflight.Plan, force: bool = False, model=None) -> preflight.Report:
+    """The pre-flight report of a plan that may be trained. Raises `preflight.PreflightError`; force: it is noted.
+
+    model: the base, which is then asked how it reads the rendered rows.
+    """
+    return preflight.require(preflight.check(replace(plan, model=model or plan.model)), force)
 
 
 def arm(folder: Path, label: str, model, tokenizer, name: str, plan: preflight.Plan, config: finetune.Config,

@@ -33,8 +33,11 @@ from .formats import Row
 
 JUDGED_AT_ONCE = 2048  # tokens of a pack without gradients
 WINDOW = 8  # batches among which rows are sorted by length
-# Packs differ in size, and glibc keeps the pieces: without this the process grows by half within forty steps.
-TRIM = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)
+# Packs differ in size, and glibc keeps the pieces: untrimmed, the process grows by half within forty steps. Given back
+# after every pack, or whenever the top of the heap is free, the same pages are faulted in again: a fifth of the time.
+LIBC = ctypes.CDLL(None)
+TRIM = getattr(LIBC, "malloc_trim", lambda _: 0)
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 MODULES = ("finetune.py", "lora.py", "packing.py")
 
 
@@ -130,6 +133,9 @@ class Trainer:
                                            weight_decay=config.weight_decay, foreach=True)
         self.device = self.params[0].device
         self.step, self.best, self.best_step = 0, -math.inf, 0
+        if hasattr(LIBC, "mallopt"):  # glibc
+            LIBC.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+            LIBC.mallopt(M_MMAP_THRESHOLD, 2**25)  # the most it takes
 
     def advance(self) -> dict:
         """One optimiser step; the loss of its rows before it, and tokens: of the rows, and computed."""
@@ -148,7 +154,7 @@ class Trainer:
             loss.backward()
             total, computed = total + float(loss.detach()), computed + packed.ids.shape[1]
             del nll, loss
-            TRIM(0)
+        TRIM(0)
         self.ranks.average([p.grad for p in self.params])
         if self.ranks.count > 1:
             torch._foreach_mul_([p.grad for p in self.params], float(self.ranks.count))  # shares of one mean

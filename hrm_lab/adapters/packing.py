@@ -91,7 +91,7 @@ def logits(model, packed: Pack) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float = 0.0) -> Tensor:
     """Causal grouped attention of (B, H, T, D) on (B, K, S, D): T the last of S places, H a multiple of K.
 
-    Products in the given dtype, softmax in fp32.
+    In the given dtype; torch's softmax of a narrow one computes in fp32, and what it keeps for the gradient is narrow.
     """
     B, H, T, D = q.shape
     K, S = k.shape[1:3]
@@ -99,7 +99,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float = 0.0) 
     later = torch.full((T, S), float("-inf"), dtype=q.dtype, device=q.device).triu(S - T + 1)
     scores = torch.baddbmm(later.repeat(H // K, 1).expand(B * K, -1, -1), q.reshape(B * K, rows, D),
                            k.reshape(B * K, S, D).transpose(1, 2), alpha=scale)
-    shares = F.dropout(scores.softmax(-1, dtype=torch.float32).to(q.dtype), dropout)
+    shares = F.dropout(scores.softmax(-1), dropout)
     return (shares @ v.reshape(B * K, S, D)).view(B, H, T, D)
 
 

@@ -10,21 +10,24 @@ from pathlib import Path
 from hrm_lab import runs
 from hrm_lab.metrics import plain
 
-from . import baseline, bfcl, decode, experiments, finetune, lora, models, preflight
+from . import baseline, bfcl, decode, experiments, finetune, lora, models, preflight, verdict
 from .examples import Example, read_splits
 from .formats import FORMATS, Format, encode, prompt_text, training_row
+from .judging import WAYS
 from .packing import ATTENTION
-from .scoring import Verdict, scores
+from .scoring import Verdict, compare, scores
 
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "adapters"
 MEASURED = SHIPPED / "measured_faults.json"
+FULL = SHIPPED / "measured_full.json"
 
 
 def parts(settings: Mapping, tokenizer, seed: int = 0) -> dict[str, list[Example]]:
     """{"train", "validation", "test"}: BFCL's single calls split by component, or the shipped sample; cut to `rows`.
 
     settings: data ("bfcl" or "sample"), cache; and for each split longest (tokens of a hermes row at most, its answer
-    included) and rows (how many at most). Training rows are drawn so that a function comes again as late as possible.
+    included) and rows (how many at most). Training rows are drawn so that a function comes again as late as possible;
+    of the others those are left out whose gold answer has no room in max_new tokens.
     Raises ValueError: data that is neither, or a split that is empty under the limit.
     """
     if settings["data"] == "sample":
@@ -45,6 +48,9 @@ def parts(settings: Mapping, tokenizer, seed: int = 0) -> dict[str, list[Example
                 turn[e.id] = seen[e.calls[0].name]
                 seen[e.calls[0].name] += 1
             short.sort(key=lambda e: turn[e.id])
+        else:
+            short = [e for e in short
+                     if len(encode(tokenizer, FORMATS["hermes"].answer(e))) < settings["max_new"]]
         chosen[name] = short[:settings["rows"][name]]
         if not chosen[name]:
             raise ValueError(f"{name}: none of {len(found)} rows has at most longest = {limit} tokens")
@@ -160,9 +166,42 @@ def scored(own: Mapping[str, Sequence[Verdict]]) -> dict[str, dict]:
     found = {}
     for system, verdicts in own.items():
         slug, table = system.replace(", ", "_").replace(" + ", "_").replace(" ", "_"), scores(verdicts)
-        found |= {f"{slug}/{key}": table[key] for key in ("exact", "arguments", "name", "valid_json", "argument_f1",
-                                                          "stopped")}
+        found |= {f"{slug}/{key}": table[key] for key in verdict.SHOWN}
     return found
+
+
+def summary(folder: Path) -> dict:
+    """What the answers that a study left under `folder` add up to, by format; those without a tuned model are left out.
+
+    {format: {"scores": system -> score -> value, "gains": way -> tuned minus base, "training": of run.json}}.
+    """
+    found = {}
+    for name in FORMATS:
+        own = Path(folder) / name
+        if not (own / "tuned-answers.jsonl").exists():
+            continue
+        kept = {"base.jsonl": "base", "base-2-shot.jsonl": "base + 2 examples", "tuned-answers.jsonl": "tuned"}
+        systems = {f"{system}, {way}": verdicts for file, system in kept.items() if (own / file).exists()
+                   for way, verdicts in experiments.read_verdicts(own / file)[1].items()}
+        record = runs.read_json(own / "tuned" / "run.json")
+        found[name] = {
+            "scores": {system: {key: scores(v)[key] for key in verdict.SHOWN} for system, v in systems.items()},
+            "gains": {way: compare(systems[f"tuned, {way}"], systems[f"base, {way}"]) for way in WAYS
+                      if f"base, {way}" in systems},
+            "training": {key: record[key] for key in ("n_train", "steps", "best_step", "cpu_seconds")}}
+    return found
+
+
+def measured(folder: Path = SHIPPED) -> tuple[list[dict], str]:
+    """(rows of `verdict.table_of`, words) of preset full, as it was measured before and ships with the lab."""
+    path = Path(folder) / FULL.name
+    if not path.exists():
+        return [], "Preset `full` has not been measured."
+    kept = runs.read_json(path)
+    said = [f"**Measured at preset `full` on {kept['date']}, not in this run:** {kept['what']} `{kept['command']}`"]
+    said += ["- " + verdict.told(name, way, gain) for name, own in kept["formats"].items()
+             for way, gain in own["gains"].items()]
+    return verdict.table_of({name: own["scores"] for name, own in kept["formats"].items()}), "\n".join(said)
 
 
 def results(systems: Mapping[str, Mapping[str, Sequence[Verdict]]],

@@ -37,7 +37,11 @@ def flat(history: Sequence[dict]) -> tuple[bool, str]:
 
 def said(form: str, tuned: Sequence[Verdict], base: Sequence[Verdict], way: str) -> str:
     """One sentence: tuned minus base in exact match, with interval and p, called what it is."""
-    found = compare(tuned, base)
+    return told(form, way, compare(tuned, base))
+
+
+def told(form: str, way: str, found: Mapping) -> str:
+    """The sentence of `said` for a comparison that `scoring.compare` made."""
     points = f"{100 * found['value']:+.1f} points ({100 * found['low']:+.1f} to {100 * found['high']:+.1f}, " \
              f"n = {found['n']}, McNemar p = {found['p']:.2g})"
     what = "better" if found["low"] > 0 else "worse" if found["high"] < 0 else "not told apart"
@@ -88,12 +92,18 @@ Systems = Mapping[str, Mapping[str, Sequence[Verdict]]]  # format -> system -> v
 
 def table(systems: Systems) -> list[dict]:
     """A row for each format and system, scores with their n and interval."""
-    shown = {"exact": "exact", "arguments": "arguments", "name": "function", "valid_json": "valid JSON",
-             "argument_f1": "F1 of arguments", "stopped": "ends its turn"}
-    return [{"format": form, "system": system, "n": len(found),
-             **{head: _short(own[key]) for key, head in shown.items()}}
-            for form, systems_of in systems.items() for system, found in systems_of.items()
-            for own in (scores(found),)]
+    return table_of({form: {system: scores(found) for system, found in own.items()} for form, own in systems.items()})
+
+
+SHOWN = {"exact": "exact", "arguments": "arguments", "name": "function", "valid_json": "valid JSON",
+         "argument_f1": "F1 of arguments", "stopped": "ends its turn"}  # score -> head of its column
+
+
+def table_of(found: Mapping[str, Mapping[str, Mapping[str, dict]]]) -> list[dict]:
+    """The rows of `table` from format -> system -> score -> value."""
+    return [{"format": form, "system": system, "n": own["exact"]["n"],
+             **{head: _short(own[key]) for key, head in SHOWN.items()}}
+            for form, systems in found.items() for system, own in systems.items()]
 
 
 def _short(s: dict) -> str:

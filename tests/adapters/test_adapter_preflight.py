@@ -141,10 +141,37 @@ class Rememberer(torch.nn.Module):
         return type("Out", (), {"logits": logits})
 
 
+class Reader(Rememberer):
+    """A base that knows each pair of tokens of the sound rows, and ends a turn with the same chance everywhere."""
+
+    def __init__(self, tokenizer, rows):
+        super().__init__(tokenizer)
+        self.pairs = torch.zeros(len(tokenizer), len(tokenizer))
+        for row in rows:
+            self.pairs[list(row.ids[:-1]), list(row.ids[1:])] = 9.0
+
+    def forward(self, input_ids):
+        logits = self.pairs[input_ids]
+        logits[:, -1] = 0.0
+        return type("Out", (), {"logits": logits})
+
+
+def likelihoods(plan):
+    return [f for f in preflight.check(plan).findings if f.check == "likelihood"]
+
+
 def test_likelihood_sees_prompts_that_the_base_does_not_know():
     model = Rememberer(tiny_tokenizer())
     plan = sound(model=model)
     assert quiet(preflight.check(plan)) == []
-    faulty = preflight.check(inject(plan, ["made-up roles"]))
-    finding, = (f for f in faulty.findings if f.check == "likelihood")
+    finding = likelihoods(inject(plan, ["made-up roles"]))[0]
     assert finding.severity == "warning" and "chance" in finding.what and len(preflight_model.CHECKS) == 2
+
+
+def test_likelihood_sees_role_markers_among_hundreds_of_known_words():
+    plan = sound()
+    plan = replace(plan, model=Reader(plan.tokenizer, plan.rows))
+    assert quiet(preflight.check(plan)) == []
+    finding, = likelihoods(inject(plan, ["made-up roles"]))
+    assert "nats less likely under the base" in finding.what
+    assert likelihoods(inject(plan, ["no end token", "mistyped gold"])) == []

@@ -12,7 +12,7 @@ pytest.importorskip("llguidance")
 from hrm_lab import notebooks, runs
 from hrm_lab.adapters import experiments, finetune, judging, models, preflight, study, verdict
 from hrm_lab.adapters.faults import EXPERIMENTS
-from hrm_lab.adapters.formats import FORMATS, NO_TOOL, prompt_text
+from hrm_lab.adapters.formats import FORMATS, NO_TOOL, encode, prompt_text
 from hrm_lab.adapters.scoring import judge
 
 SPLITS = ("train", "validation", "test")
@@ -46,6 +46,9 @@ def test_rows_are_cut_by_length_and_functions_come_again_late(loaded, chosen, mo
     monkeypatch.setattr(study, "read_splits", lambda _: chosen | {"train": twice})
     names = [e.calls[0].name for e in study.parts(SETTINGS, loaded[1])["train"]]
     assert len(names) == 8 and len(set(names[:5])) == 5 and set(names[5:]) < set(names[:5])
+    sizes = {e.id: len(encode(loaded[1], FORMATS["hermes"].answer(e))) for e in chosen["test"]}
+    cut = study.parts(SETTINGS | {"max_new": max(sizes.values())}, loaded[1])
+    assert max(sizes, key=sizes.get) not in {e.id for e in cut["test"]}  # its answer and its end need one token more
     with pytest.raises(ValueError, match="train: none of 15 rows has at most longest = 3 tokens"):
         study.parts(SETTINGS | {"longest": dict.fromkeys(SPLITS, 3)}, loaded[1])
     with pytest.raises(ValueError, match="data: got 'mine'"):
@@ -220,3 +223,22 @@ def test_tables_hold_every_system_and_failures_every_class(plan):
     shown = verdict.examples(own["tuned, free"], plan.test)
     assert shown[0]["asked"] == plan.test[0].turns[-1]["content"]
     assert [row["class"] for row in shown] == ["exact", "no call"] and shown[1]["got"] == NO_TOOL
+
+
+def test_a_study_s_answers_are_summed_up_and_shown_where_they_ship(plan, tmp_path):
+    own = tmp_path / "adapters" / "cep"
+    good, bad = answers(plan, [True, True, False, True]), answers(plan, [False] * 4)
+    experiments.write_verdicts(own / "base.jsonl", {}, {"free": bad, "constrained": bad})
+    assert study.summary(tmp_path / "adapters") == {}
+    experiments.write_verdicts(own / "tuned-answers.jsonl", {}, {"free": good, "constrained": bad})
+    runs.write_json(own / "tuned/run.json", {"n_train": 8, "steps": 2, "best_step": 2, "cpu_seconds": 1.5})
+    found = study.summary(tmp_path / "adapters")
+    assert found["cep"]["scores"]["tuned, free"]["exact"]["value"] == 0.75
+    assert found["cep"]["gains"]["free"]["value"] == 0.75 and found["cep"]["gains"]["constrained"]["p"] == 1
+    assert study.measured(tmp_path) == ([], "Preset `full` has not been measured.")
+    runs.write_json(tmp_path / study.FULL.name, {"what": "Tiny.", "date": "2026-01-31", "command": "python x",
+                                                 "formats": found})
+    rows, words = study.measured(tmp_path)
+    assert [row["system"] for row in rows] == [f"{who}, {way}" for who in ("base", "tuned") for way in
+                                               ("free", "constrained")]
+    assert "2026-01-31, not in this run:** Tiny. `python x`" in words and "cep, constrained: not told apart" in words
