@@ -4,6 +4,7 @@ Unusual: outlines, backgrounds and rules are expanded by the official compiler o
 and an outline with a table are judged alike. Source: the `gherkin-official` package of the Cucumber project.
 """
 
+import re
 from dataclasses import dataclass
 
 from gherkin.errors import CompositeParserException, ParserError
@@ -53,8 +54,12 @@ def cases(text: str) -> list[Case]:
     found = document(text)
     if not found.get("feature"):
         return []
+    try:
+        pickles = Compiler().compile(found | {"uri": ""})
+    except re.error as error:  # it reads a column's name as a pattern
+        raise GherkinError(f"a column that the compiler cannot take: {error}") from None
     made = []
-    for pickle in Compiler().compile(found | {"uri": ""}):
+    for pickle in pickles:
         steps, kind = [], ""
         for step in pickle["steps"]:
             kind = KINDS.get(step.get("type", "Unknown"), "") or kind

@@ -146,3 +146,11 @@ def test_a_folder_without_the_list_is_refused(tmp_path):
 def test_what_does_not_parse_is_raised_and_counted():
     with pytest.raises(GherkinError):
         feature_files.records("nonsense", source="", licence="", domain="", family="", group="")
+
+
+def test_a_column_that_the_compiler_takes_for_a_pattern_is_no_valid_test():
+    text = ("Feature: f\n  Scenario Outline: o\n    Given a <x)> b\n    Then c\n    Examples:\n      | x) |\n"
+            "      | 1 |\n")
+    assert "compiler" in gherkin.valid(text)
+    with pytest.raises(GherkinError, match="compiler"):
+        gherkin.cases(text)
