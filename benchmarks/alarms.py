@@ -6,7 +6,8 @@ Every run of the recorded curves (50 epochs each) is given to `hrm_lab.alarms.ch
 a run counts. An alarm was *right* if what it warns of came true by the end: `slow`, the loss fell by less than another
 10 %; `overfit`, the validation loss never got below where it stood; `gap` and `loss`, the task's metric ended no more
 than 5 points above. Beside it stands the share of all runs (for `gap` and `loss`: those not solved by then) of which
-the same is true from the alarm's median epoch on: what it must beat to mean anything. Prints one JSON object last.
+the same is true from the alarm's median epoch on: what it must beat to mean anything. `band` (outside of what an
+earlier forecast expected with 99 %) is only counted: it says that a forecast was wrong. Prints one JSON object last.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import sys
 
 import numpy as np
 
-from hrm_lab import alarms, forecast_curves, metrics
+from hrm_lab import alarms, forecast_curves, foresight, metrics
 
 RULES = ("slow", "overfit", "gap", "loss")
 FURTHER, POINTS = 0.10, 0.05
@@ -56,9 +57,13 @@ def main() -> int:
         runs = runs_of(given.curves)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    first = [{a.rule: a.since for a in reversed(alarms.check(rows, alarms.EPOCHS, metric=metric))}
+    first = [{a.rule: a.since for a in reversed(alarms.check(
+                rows, alarms.EPOCHS, metric=metric, bands=foresight.bands(rows, alarms.EPOCHS, ("loss", metric))))}
              for _, rows, metric in runs]
-    told = {}
+    left = [found["band"] for found in first if "band" in found]
+    told = {"band": {"fired": metrics.proportion(len(left), len(runs)),
+                     "median_epoch": int(np.median(left)) if left else None}}
+    print(f"band: fires in {metrics.format_score(told['band']['fired'])}")
     for rule in RULES:
         # `gap` compares tokens with whole answers: it needs both
         own = [i for i, (_, rows, metric) in enumerate(runs) if rule != "gap" or metric == "exact_match"]
