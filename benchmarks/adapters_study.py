@@ -38,9 +38,9 @@ def main() -> int:
     command = f"python benchmarks/{Path(__file__).name} --preset {given.preset} --part"
     if given.part == "summary":
         found = study.summary(given.out / "adapters")
-        trained = sorted({f"{own['training']['n_train']} training rows, {own['training']['steps']} steps"
-                          for own in found.values()})
-        kept = {"what": f"SmolLM2-135M-Instruct, one seed, {'; '.join(trained)} a format.", "date": runs.facts()["started"][:10],
+        trained = [f"{name} {own['training']['steps']} of {own['training']['planned']} steps"
+                   for name, own in found.items()]
+        kept = {"what": f"SmolLM2-135M-Instruct, one seed; {', '.join(trained)}.", "date": runs.facts()["started"][:10],
                 "command": f"{command} base|tuned --format FORMAT", "formats": found}
         if given.keep:
             write_json(given.keep, kept)

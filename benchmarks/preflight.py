@@ -21,7 +21,6 @@ from hrm_lab.adapters.formats import FORMATS
 from hrm_lab.adapters.models import small, tiny
 from hrm_lab.metrics import format_score, proportion
 
-
 ROOM = {"max_length": 2**15, "max_new": 2**11}  # for the longest row of BFCL even in letters, as `tiny` reads it
 
 

@@ -173,7 +173,7 @@ def scored(own: Mapping[str, Sequence[Verdict]]) -> dict[str, dict]:
 def summary(folder: Path) -> dict:
     """What the answers that a study left under `folder` add up to, by format; those without a tuned model are left out.
 
-    {format: {"scores": system -> score -> value, "gains": way -> tuned minus base, "training": of run.json}}.
+    {format: {"scores": system -> score -> value, "gains": way -> tuned minus base, "training": how far it went}}.
     """
     found = {}
     for name in FORMATS:
@@ -183,12 +183,13 @@ def summary(folder: Path) -> dict:
         kept = {"base.jsonl": "base", "base-2-shot.jsonl": "base + 2 examples", "tuned-answers.jsonl": "tuned"}
         systems = {f"{system}, {way}": verdicts for file, system in kept.items() if (own / file).exists()
                    for way, verdicts in experiments.read_verdicts(own / file)[1].items()}
-        record = runs.read_json(own / "tuned" / "run.json")
+        record, last = runs.read_json(own / "tuned" / "run.json"), runs.read_metrics(own / "tuned")[-1]
         found[name] = {
             "scores": {system: {key: scores(v)[key] for key in verdict.SHOWN} for system, v in systems.items()},
             "gains": {way: compare(systems[f"tuned, {way}"], systems[f"base, {way}"]) for way in WAYS
                       if f"base, {way}" in systems},
-            "training": {key: record[key] for key in ("n_train", "steps", "best_step", "cpu_seconds")}}
+            "training": {"rows": record["n_train"], "steps": last["step"], "planned": record["train"]["steps"],
+                         "cpu_seconds": last["cpu_seconds"]}}
     return found
 
 

@@ -231,8 +231,10 @@ def test_a_study_s_answers_are_summed_up_and_shown_where_they_ship(plan, tmp_pat
     experiments.write_verdicts(own / "base.jsonl", {}, {"free": bad, "constrained": bad})
     assert study.summary(tmp_path / "adapters") == {}
     experiments.write_verdicts(own / "tuned-answers.jsonl", {}, {"free": good, "constrained": bad})
-    runs.write_json(own / "tuned/run.json", {"n_train": 8, "steps": 2, "best_step": 2, "cpu_seconds": 1.5})
+    runs.write_json(own / "tuned/run.json", {"n_train": 8, "train": {"steps": 4}})
+    runs.append_metrics(own / "tuned", {"step": 2, "cpu_seconds": 1.5})
     found = study.summary(tmp_path / "adapters")
+    assert found["cep"]["training"] == {"rows": 8, "steps": 2, "planned": 4, "cpu_seconds": 1.5}
     assert found["cep"]["scores"]["tuned, free"]["exact"]["value"] == 0.75
     assert found["cep"]["gains"]["free"]["value"] == 0.75 and found["cep"]["gains"]["constrained"]["p"] == 1
     assert study.measured(tmp_path) == ([], "Preset `full` has not been measured.")
