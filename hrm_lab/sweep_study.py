@@ -129,13 +129,15 @@ def claim(study, sweep: Sweep, own: Path, stack: ExitStack) -> tuple[int, Stage]
                     with locked(own / f"trial-{number}.lock", wait=False) as free:
                         if not free:
                             return True
-                        tell(study, own, number)
+                        now = study.get_trials(deepcopy=False)[number]  # its worker may have told a moment ago
+                        if now.state.name == "RUNNING":
+                            tell(study, own, number)
                 continue
             stage = sweep.stages[race["cuts"]]
             due = [number for number in live if not reached(load(own, number), stage)]
             for number in due:
                 if stack.enter_context(locked(own / f"trial-{number}.lock", wait=False)):
-                    return number, stage
+                    return True if reached(load(own, number), stage) else (number, stage)  # ended a moment ago?
             if due:
                 return True
             lost = losers(sweep, own, live, sweep.cuts[race["cuts"]])

@@ -176,6 +176,7 @@ def test_an_end_anywhere_loses_nothing(data, tmp_path, monkeypatch, where):
     assert count[0] > 3 and sweep_study.cells(sweep, tmp_path / "killed") == whole
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_several_workers_wait_for_each_other_at_a_cut(data, tmp_path, monkeypatch):
     calls = []
 
