@@ -64,27 +64,29 @@ def goals(table: dict[str, dict]) -> list[dict]:
             for name, axis, key, least in wanted]
 
 
-def findings(tables: dict[str, dict[str, dict]], control: str) -> list[str]:
-    """What the tables show, as markdown sentences computed from their numbers."""
+def findings(tables: dict[str, dict[str, dict]], recursive: str, control: str) -> list[str]:
+    """What the tables show, as markdown sentences computed from their numbers; `recursive` and `control`: the two arms.
+    """
     mine, base = tables["fine-tuned"], tables["base"]
     out = []
     for axis, table in mine.items():
         rest = {name: own[axis]["correct"]["value"] for name, own in tables.items()
-                if name not in ("fine-tuned", control) and axis in own}
+                if name not in ("fine-tuned", "fine-tuned, free", recursive, control) and axis in own}
         best = max(rest, key=rest.get)
         gap = 100 * (table["correct"]["value"] - rest[best])
         out.append(f"**{axis}:** correct {metrics.format_score(table['correct'])}, mutation score "
                    f"{metrics.format_score(table['mutation'])}; the best baseline is {best} "
                    f"({100 * rest[best]:.1f} % correct), {abs(gap):.1f} points {'below' if gap >= 0 else '**above**'}.")
     change = 100 * (mine["values"]["perplexity"]["value"] / base["values"]["perplexity"]["value"] - 1)
-    others = {name: own["values"] for name, own in tables.items() if name not in ("fine-tuned", control, "base")}
+    others = {name: own["values"] for name, own in tables.items()
+              if name not in ("fine-tuned", "fine-tuned, free", recursive, control, "base")}
     lower = [name for name, table in others.items() if "perplexity" in table
              and table["perplexity"]["value"] <= mine["values"]["perplexity"]["value"]]
     out.append(f"Perplexity a target token changes by {change:+.2f} % from the base to the fine-tuned model; "
                + (f"{', '.join(lower)} is as low." if lower else "every baseline is higher."))
     flagged, why = scores.guard(base["values"], mine["values"])
     out.append(f"**Flagged: {why}.**" if flagged else f"The guard finds nothing: {why}.")
-    both = [metrics.format_score(own["paraphrase"]["correct"]) for own in (mine, tables[control])]
+    both = [metrics.format_score(tables[name]["paraphrase"]["correct"]) for name in (recursive, control)]
     out.append(f"Recursion against its control without, paraphrases: {both[0]} against {both[1]}.")
     return out
 

@@ -7,7 +7,7 @@ stopping watches for new wordings while the held-out paraphrases stay unseen.
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -92,6 +92,11 @@ def train(model: nn.Module, codec: Codec, data: Data, plan: Training, run: Path 
 
     describe = asdict(model.config) if isinstance(model, Seq2Seq) else {"kind": type(model).__name__}
     return finetune.fit(model, plan, learn, valid, run, check=check, resume=resume, describe=describe)
+
+
+def best_arm(histories: Mapping[str, list[dict]]) -> str:
+    """The arm with most correct tests on held-back wordings at its best epoch; the first where they are level."""
+    return max(histories, key=lambda name: max(row["correct"] for row in histories[name]))
 
 
 # ---------------------------------------------------------------- the table

@@ -186,6 +186,12 @@ def test_no_requirement_and_no_held_back_wording_is_on_two_sides():
     assert len(drawn) == 200 and not any(study.kept_back(r, MEDIA) for r in drawn)
 
 
+def test_the_arm_is_chosen_by_correct_tests_of_validation_and_level_ones_by_order():
+    histories = {"a": [{"correct": 0.2}, {"correct": 0.5}], "b": [{"correct": 0.6}, {"correct": 0.1}],
+                 "c": [{"correct": 0.6}]}
+    assert study.best_arm(histories) == "b"
+
+
 def test_a_small_study_trains_judges_and_writes_its_report(tmp_path):
     model = random_model()
     found = study.train(model, CODEC, DATA, Training(epochs=1, batch=16, precision="fp32"), tmp_path / "run", check_n=4)
@@ -195,7 +201,7 @@ def test_a_small_study_trains_judges_and_writes_its_report(tmp_path):
     few = {axis: records[:4] for axis, records in DATA.held.items()}
     tables = {name: {axis: study.judged(rival, CODEC, MEDIA, records) for axis, records in few.items()}
               for name, rival in table.items()}
-    sentences = findings.findings(tables, "control")
+    sentences = findings.findings(tables, "fine-tuned", "control")
     assert len(findings.goals(tables["fine-tuned"])) == 7 and any("perplexity" in s.lower() for s in sentences)
     sample = {"requirement": "r", "tests": {"base": "", "fine-tuned": "Feature: x"}}
     gates = {name: study.gate(table["base"], table[name], few["values"], MEDIA) for name in ("fine-tuned", "base")}
