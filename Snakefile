@@ -150,6 +150,7 @@ rule software_engineering:
         kept("03_swe_code_training"),
     params:
         settings=SETTINGS["03_swe_code_training"],
+    priority: 1  # the longest first
     threads: SETTINGS["03_swe_code_training"].get("threads", 1)
     shell:
         EXECUTE
@@ -182,6 +183,7 @@ rule adapters:
         kept("05_llama_adapters"),
     params:
         settings=SETTINGS["05_llama_adapters"],
+    priority: 2  # the longest first
     threads: SETTINGS["05_llama_adapters"].get("threads", 1)
     shell:
         EXECUTE
