@@ -32,7 +32,7 @@ def data(s: dict, tokenizer):
 
     parts = ("train", "validation", "test")
     chosen = study.parts({"data": s["data"], "cache": s["cache"], "longest": dict.fromkeys(parts, s["longest"]),
-                          "rows": dict.fromkeys(parts, s["rows"])}, tokenizer)
+                          "rows": dict.fromkeys(parts, s["rows"]), "max_new": s["longest"]}, tokenizer)
     pairs = [(training_row(tokenizer, e, FORMATS[s["format"]]), e) for e in chosen["train"]]
     return [row for row, _ in pairs], [e for _, e in pairs]
 
