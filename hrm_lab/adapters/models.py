@@ -53,6 +53,9 @@ def load(name: str = SMALL, cache: Path | str = "data/cache", device: str = "aut
         model, tokenizer = tiny(seed)
         model.set_attn_implementation(attention)
     else:
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()  # on a page it would stand for ever at 0 %
         folder = small(cache) if name == SMALL else name
         model, tokenizer = _pretrained(folder, kind, four_bit, attention)
     if not tokenizer.chat_template:
@@ -71,9 +74,7 @@ def chosen_dtype(dtype: str, device: torch.device) -> str:
 
 def _pretrained(folder, kind: torch.dtype, four_bit: bool, attention: str):
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # on a page it would stand for ever at 0 %
     more = {}
     if four_bit:
         more["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",
