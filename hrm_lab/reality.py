@@ -63,10 +63,9 @@ def table(history: list[dict], steps: int, metric: str, past: list[Past]) -> lis
     rows = []
     for one in past:
         if one.forecast is None:
-            rows.append({"made at epoch": one.epoch, "forecast": f"none: {one.reason}"})
             continue
         low, middle, high = one.forecast.quantiles[-1][[0, 2, 4]]
-        rows.append({"made at epoch": one.epoch, "for epoch": float(epochs[-1]), "forecast": f"{middle:.3g}",
+        rows.append({"made at epoch": f"{one.epoch:g}", "for epoch": f"{epochs[-1]:g}", "forecast": f"{middle:.3g}",
                      "90 % interval": f"{low:.3g} to {high:.3g}", "last value then": f"{one.forecast.last:.3g}",
                      "naive fit": f"{one.forecast.naive[-1]:.3g}", "what came": f"{values[-1]:.3g}",
                      "inside": "yes" if low <= values[-1] <= high else "no"})
@@ -114,9 +113,9 @@ def show(history: list[dict], steps: int | None = None, names: tuple[str, ...] =
     """Show for each metric all forecasts beside what came, as a figure, a table and a sentence.
 
     history: rows with `step` and the metrics; steps: of the whole run (default: the last row's). Returns flat scores
-    `forecast/<metric>/inside_90` for `notebooks.finish`; a metric with too few evaluations is said to have none.
+    `forecast/<metric>/inside_90` for `notebooks.finish`; metrics with too few evaluations share one sentence that says so.
     """
-    scores = {}
+    scores, without = {}, {}
     if not history:
         display(Markdown("No evaluation was made before the end: nothing was forecast."))
         return scores
@@ -128,8 +127,7 @@ def show(history: list[dict], steps: int | None = None, names: tuple[str, ...] =
         made_ones = [one.forecast for one in past if one.forecast is not None]
         title = metric.replace("_", " ")
         if not made_ones:
-            reason = past[-1].reason if past else "too few evaluations"
-            display(Markdown(f"**{title.capitalize()}:** no forecast was made ({reason})."))
+            without.setdefault(past[-1].reason if past else "too few evaluations", []).append(title)
             continue
         epochs, values, _ = series(rows, metric, "epoch")
         wanted = [target for target in targets if target.metric == metric]
@@ -140,9 +138,11 @@ def show(history: list[dict], steps: int | None = None, names: tuple[str, ...] =
                   ncols=3, title="forecasts: median, 50 and 90 % interval", alignment="left")
         ax.set_xlabel("epoch (fiftieths of the run)")
         plots.show(figure, fan_alt(epochs, values, made_ones, title))
-        display(pd.DataFrame(told).set_index("made at epoch").fillna(""))
+        display(pd.DataFrame(told).set_index("made at epoch"))
         score = scores[f"forecast/{metric}/inside_90"] = inside(history, steps, metric, past)
         display(Markdown(f"**{title.capitalize()}:** {metrics.format_score(score)} of the later evaluations fell into "
                          f"the 90 % intervals of the {len(made_ones)} forecasts ({made_ones[-1].calibration}). The "
                          "evaluations of one run err together, so this interval is too narrow."))
+    for reason, titles in without.items():
+        display(Markdown(f"No forecast of {' or '.join(titles)} was made: {reason}."))
     return scores

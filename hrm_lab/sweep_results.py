@@ -127,11 +127,11 @@ def scores(cells: list[dict]) -> dict[str, dict]:
 def findings(cells: list[dict]) -> list[str]:
     """What the sweep shows, as markdown sentences computed from its numbers."""
     first, found, (spent, whole) = best(cells), scores(cells), trained(cells)
-    same = ties(cells)
+    same, others = ties(cells), len(finished(cells)) - 1
+    which = "The other finished cell" if others == 1 else f"{len(same)} of the other {others} finished cells"
     out = [f"**Best cell:** {named(first)}, chosen on validation; exact match on the test split "
            f"{metrics.format_score(found['best/exact_match'])}, seeds x puzzles."]
-    out.append(f"{len(same)} of the other {len(finished(cells)) - 1} finished cells cannot be told from it: "
-               f"{'; '.join(map(named, same))}." if same else
+    out.append(f"{which} cannot be told from it: {'; '.join(map(named, same))}." if same else
                "Every other finished cell is worse by more than luck over seeds and puzzles explains.")
     out.append(f"{len(cells) - len(finished(cells))} of {len(cells)} cells were stopped early: {spent:,} of {whole:,} "
                f"epochs were trained ({100 * spent / whole:.0f} %).")

@@ -29,7 +29,7 @@ def test_a_short_history_has_a_reason_instead():
     past = reality.predicted(history(8), 500, "loss", (3, 5, 40))
     assert [p.forecast is None for p in past] == [True, False] and "at least 5" in past[0].reason
     rows = reality.table(history(8), 500, "loss", past)
-    assert rows[0]["forecast"].startswith("none: ") and rows[1]["what came"]
+    assert [row["made at epoch"] for row in rows] == ["5"] and rows[0]["what came"]
 
 
 def test_the_table_and_the_score_agree():
@@ -47,7 +47,9 @@ def test_the_section_shows_and_scores_each_metric(capsys):
     found = reality.show(history(), 500, targets=read_targets({"loss": "<0.3"}))
     assert set(found) == {"forecast/exact_match/inside_90", "forecast/loss/inside_90"}
     assert all(0 <= s["low"] <= s["value"] <= s["high"] <= 1 for s in found.values())
+    capsys.readouterr()
     assert reality.show(history(3), 500) == {}
+    assert capsys.readouterr().out.count("Markdown") == 1  # one sentence for both metrics
 
 
 @pytest.mark.parametrize("settings", [{}, {"phases": [{"name": "a", "epochs": [0, 15], "targets": {"loss": "<0.1"}},
