@@ -7,13 +7,18 @@ predicted when" is seen beside what came.
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from hrm_lab.forecast import Forecast
 from hrm_lab.plots import BLUE, GREEN, INK, ORANGE, PURPLE, RED, SKY, WIDTH
 
 FANS = (ORANGE, PURPLE, SKY, RED)
 MARKERS = ("s", "^", "D", "v")
+
+
+def short(step: float) -> str:
+    """An epoch or a step to one decimal: where fiftieths of a run fall between evaluations, more would be noise."""
+    return f"{round(float(step), 1):.12g}"
 
 
 def forecast_fan(steps, values, forecasts: Forecast | list[Forecast], targets=(), name: str = "value",
@@ -30,7 +35,7 @@ def forecast_fan(steps, values, forecasts: Forecast | list[Forecast], targets=()
     fig, ax = plt.subplots(figsize=(WIDTH, 3.8))
     alone = len(forecasts) == 1
     for i, f in enumerate(forecasts):
-        q, colour, when = f.quantiles.T, FANS[i % len(FANS)], "" if alone else f" from {x} {f.seen:g}"
+        q, colour, when = f.quantiles.T, FANS[i % len(FANS)], "" if alone else f" from {x} {short(f.seen)}"
         if len(f.steps) == 1 or not alone:  # several fans would cover each other: bars at their last step
             place = f.steps[-1] + (0 if alone else (i - (len(forecasts) - 1) / 2) * 0.02 * (f.steps[-1] - steps[0]))
             ax.vlines(place, q[0, -1], q[4, -1], color=colour, linewidth=2)
@@ -62,6 +67,9 @@ def forecast_fan(steps, values, forecasts: Forecast | list[Forecast], targets=()
         ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     elif min(lows) > 0 and max(tops) / min(lows) > 30:
         ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set(title=title, xlabel=x, ylabel=name if kind == "accuracy" else f"{name} (nats)" if name == "loss" else name)
     ax.legend(loc="upper left", bbox_to_anchor=(0, -0.18), ncols=3 if alone else 2, columnspacing=1.2)
     return fig
@@ -70,10 +78,11 @@ def forecast_fan(steps, values, forecasts: Forecast | list[Forecast], targets=()
 def fan_alt(steps, values, forecasts: Forecast | list[Forecast], name: str = "value", x: str = "epoch") -> str:
     """The figure in words, with its numbers."""
     forecasts = [forecasts] if isinstance(forecasts, Forecast) else list(forecasts)
-    said = [f"after {x} {f.seen:g} the forecast for {x} {f.steps[-1]:g} was {f.quantiles[-1][2]:.3g} (90 % interval "
-            f"{f.quantiles[-1][0]:.3g} to {f.quantiles[-1][4]:.3g}, last value {f.last:.3g}, {f.calibration})"
+    said = [f"after {x} {short(f.seen)} the forecast for {x} {short(f.steps[-1])} was {f.quantiles[-1][2]:.3g} "
+            f"(90 % interval {f.quantiles[-1][0]:.3g} to {f.quantiles[-1][4]:.3g}, last value {f.last:.3g}, "
+            f"{f.calibration})"
             for f in forecasts]
-    return f"{name} from {x} {steps[0]:g} to {steps[-1]:g}, now {values[-1]:.3g}; " + "; ".join(said) + "."
+    return f"{name} from {x} {short(steps[0])} to {short(steps[-1])}, now {values[-1]:.3g}; " + "; ".join(said) + "."
 
 
 def calibration_plot(rows: list[dict], title: str = "") -> Figure:

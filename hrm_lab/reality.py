@@ -113,7 +113,7 @@ def show(history: list[dict], steps: int | None = None, names: tuple[str, ...] =
     """Show for each metric all forecasts beside what came, as a figure, a table and a sentence.
 
     history: rows with `step` and the metrics; steps: of the whole run (default: the last row's). Returns flat scores
-    `forecast/<metric>/inside_90` for `notebooks.finish`; metrics with too few evaluations share one sentence that says so.
+    `forecast/<metric>/inside_90` for `notebooks.finish`; metrics with too few evaluations share one sentence.
     """
     scores, without = {}, {}
     if not history:
