@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # task -> preset that has its recipe, exact match to reach, steps between evaluations, steps of the rate's schedule
 TASKS = {"copy-increment": ("laptop", 1.0, 10, 100), "sudoku-4x4": ("laptop", 0.99, 20, 200),
          "sudoku-6x6": ("laptop", 0.95, 25, 450), "sudoku-9x9": ("full", None, 100, 6500),
-         "maze-10x10": ("full", None, 50, 4000)}
+         "maze-10x10": ("full", None, 50, 2000)}
 
 
 def settings(task: str, changes: list[str]) -> tuple[dict, dict]:

@@ -1,5 +1,5 @@
 """The command `hrm-lab`. `hrm-lab repair PROGRAM --tests TESTS` looks for a patch after which all tests pass;
-`hrm-lab solve PUZZLE` solves a Sudoku (or a maze, with weights for it) with the weights that ship.
+`hrm-lab solve PUZZLE` solves a Sudoku or a maze with the weights that ship.
 
 Exit codes: 0 all tests pass (with the patch, or already), or the puzzle is solved; 1 no patch, no solution was found; 2
 the question was wrong (one line on stderr says how); 130 interrupted. Standard output holds the answer alone, so that
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("puzzle", metavar="PUZZLE", help="a file, - for standard input, or the puzzle itself: 1-9 "
                      "and . for blanks; a maze of # . S G")
     one.add_argument("--weights", metavar="FOLDER",
-                     help="of a trained model (default: the 9x9 Sudoku model that ships)")
+                     help="of a trained model (default: those that ship: Sudoku 4x4, 6x6 and 9x9, and mazes)")
     one.add_argument("--attempts", type=positive(int), metavar="N",
                      help="at most (default: 32, or all symmetries of a maze)")
     one.add_argument("--seed", type=int, default=0, help="of the symmetries (default: 0)")
@@ -88,7 +88,7 @@ def solve(arguments: argparse.Namespace) -> int:
 
     try:
         puzzle = solver.read(*solver.source(arguments.puzzle))
-        found = solver.solve(puzzle, arguments.weights or solver.WEIGHTS, arguments.attempts, arguments.seed)
+        found = solver.solve(puzzle, arguments.weights, arguments.attempts, arguments.seed)
     except (ValueError, OSError) as error:
         print(f"hrm-lab solve: {error}", file=sys.stderr)
         return 2

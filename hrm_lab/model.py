@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from hrm_lab.positions import peer_masks, rotate, rotation_tables
 
 VARIANTS = ("hrm", "trm", "plain")
-POSITIONS = ("none", "learned", "rope", "grid", "axial")
+POSITIONS = ("none", "learned", "rope", "grid", "near", "axial")
+MASKED = ("grid", "near")  # heads that look at some cells only (see positions.py)
 MIXERS = ("attention", "mlp")
 LOSSES = ("softmax", "stablemax")
 GRADIENTS = ("", "one-step", "last-cycle")
@@ -72,7 +73,7 @@ class HRMConfig:
         if self.hidden % self.heads or (self.hidden // self.heads) % unit:
             raise ValueError(f"HRMConfig.hidden: got {self.hidden} with {self.heads} heads, "
                              f"expected a width per head that is a multiple of {unit}")
-        if self.positions in ("grid", "axial") and (not self.grid or self.grid[0] * self.grid[1] != self.seq_len):
+        if self.positions in (*MASKED, "axial") and (not self.grid or self.grid[0] * self.grid[1] != self.seq_len):
             raise ValueError(f"HRMConfig.grid: got {self.grid}, expected rows x columns = seq_len ({self.seq_len}) "
                              f"for positions={self.positions!r}")
         if self.num_puzzles and not 0 < self.puzzle_dim <= self.prefix * self.hidden:
@@ -189,7 +190,7 @@ class HRM(nn.Module):
             self.prefix_embed = nn.Parameter(truncated_normal(c.prefix, c.hidden, std=std))
         if c.positions == "learned":
             self.position_embed = nn.Parameter(truncated_normal(c.positions_total, c.hidden, std=std))
-        elif c.positions == "grid":
+        elif c.positions in MASKED:
             self.register_buffer("peers", peer_masks(c), persistent=False)
         if c.positions in ("rope", "axial"):
             cos, sin = rotation_tables(c)
@@ -238,7 +239,7 @@ class HRM(nn.Module):
         """The cycles of one segment on embedded input x; `watch(z_H, z_L)` sees the states after each update."""
         c = self.config
         where = ((self.cos.to(x.dtype), self.sin.to(x.dtype)) if c.positions in ("rope", "axial") else None,
-                 self.peers.to(x.dtype) if c.positions == "grid" else None)
+                 self.peers.to(x.dtype) if c.positions in MASKED else None)
         if c.variant == "plain":
             z_L = self.L_level(torch.zeros_like(x), x, *where)
             return self.H_level(torch.zeros_like(x), z_L, *where), z_L

@@ -1,6 +1,6 @@
 """Where a token stands: rotary embeddings over positions or over rows and columns, and masks for heads on a grid.
 
-`grid` masks are ours; axial rotation turns half of a head's planes by the row, half by the column.
+`grid` and `near` masks are ours; axial rotation turns half of a head's planes by the row, half by the column.
 """
 
 import math
@@ -42,12 +42,16 @@ def grid_ids(grid: tuple[int, ...]) -> Tensor:
 def peer_masks(c) -> Tensor:
     """(heads, prefix + T, prefix + T): 0 where a head looks at a cell, -inf where it does not.
 
-    The heads take turns: one looks along rows, one along columns, one inside boxes (where there are boxes),
-    one everywhere. So the model is told what a row is and need not learn it, and it is indifferent to every
+    The heads take turns. `grid`: one looks along rows, one along columns, one inside boxes (where there are boxes),
+    one everywhere. `near`: one looks at a cell and the four beside it, one everywhere, so that the weights know no
+    size. The model is told what a row or a neighbour is and need not learn it, and it is indifferent to every
     symmetry of the grid. The prefix sees and is seen by all.
     """
     ids = grid_ids(c.grid)
-    kinds = [ids[:, k, None] == ids[None, :, k] for k in range(3 if c.grid[2] * c.grid[3] > 1 else 2)]
+    if c.positions == "near":
+        kinds = [(ids[:, None, :2] - ids[None, :, :2]).abs().sum(-1) <= 1]
+    else:
+        kinds = [ids[:, k, None] == ids[None, :, k] for k in range(3 if c.grid[2] * c.grid[3] > 1 else 2)]
     kinds.append(torch.ones_like(kinds[0]))
     masks = torch.stack([kinds[h % len(kinds)] for h in range(c.heads)])
     seen = F.pad(masks, (c.prefix, 0, c.prefix, 0), value=True)

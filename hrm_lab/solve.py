@@ -23,7 +23,7 @@ from hrm_lab.puzzles.augment import dihedral_cells, symmetries
 from hrm_lab.puzzles.layout import Meta, Split
 from hrm_lab.train import load_model
 
-WEIGHTS = ROOT / "weights" / "sudoku-9x9"
+WEIGHTS = ROOT / "weights"
 BLANKS, DRAWN = ".0_*?", "|+-"  # a cell without a clue; the lines between boxes
 MAZE = {"#": mazes.WALL, " ": mazes.OPEN, ".": mazes.OPEN, "S": mazes.START, "G": mazes.GOAL}
 
@@ -217,24 +217,44 @@ def way(tokens: np.ndarray, shape: tuple[int, int]) -> int:
 # ---------------------------------------------------------------- solving
 
 
-def fit(puzzle: Puzzle, model: HRM, weights: str) -> None:
-    """Raises GridError where the model was made for another kind or size of puzzle."""
+def shipped(meta: Meta) -> Path:
+    """The weights that ship for a kind of puzzle; one model is for mazes of any size. GridError if there are none."""
+    folder = WEIGHTS / ("maze" if meta.augment == "dihedral" else meta.name)
+    if not folder.exists():
+        known = ", ".join(sorted(path.parent.name for path in WEIGHTS.glob("*/model.safetensors")))
+        raise GridError(f"{meta.name}: no weights ship for it, expected one of {known}; train it with notebook 02 and "
+                        "name its train/best with --weights")
+    return folder
+
+
+def fit(puzzle: Puzzle, model: HRM, weights: str) -> HRM:
+    """The model for this puzzle's grid. Raises GridError where it was made for another kind or size of puzzle.
+
+    A model whose heads look at a cell's neighbours and everywhere knows no size, and is given the puzzle's.
+    """
     c, meta = model.config, puzzle.meta
+    if c.positions == "near" and c.vocab_size == meta.vocab_size and tuple(c.grid[2:]) == meta.grid[2:]:
+        other = HRM(replace(c, seq_len=meta.seq_len, grid=meta.grid))
+        other.load_state_dict(model.state_dict())
+        return other.eval()
     if c.grid is None or (tuple(c.grid), c.vocab_size) != (meta.grid, meta.vocab_size):
         made = "sequences" if c.grid is None else f"grids of {c.grid[0]}x{c.grid[1]} with {c.vocab_size} symbols"
-        raise GridError(f"{weights}: made for {made}, expected weights for {meta.name}; the weights that ship solve "
-                        f"sudoku-9x9 alone: train {meta.name} with notebook 02 and name its train/best with --weights")
+        raise GridError(f"{weights}: made for {made}, expected weights for {meta.name}; train it with notebook 02 and "
+                        "name its train/best with --weights")
+    return model
 
 
-def solve(puzzle: Puzzle, weights: Path | str = WEIGHTS, attempts: int | None = None, seed: int = 0) -> Solution:
+def solve(puzzle: Puzzle, weights: Path | str | None = None, attempts: int | None = None, seed: int = 0) -> Solution:
     """Think about a puzzle until the model is sure, under other symmetries if need be, `attempts` times at most.
 
-    attempts: None for 32, or for all symmetries where there are fewer (mazes: 8, or 4 if not square).
-    Raises GridError where the weights do not fit, CheckpointError where they are missing, cut or altered.
+    weights: None for those that ship. attempts: None for 32, or for all symmetries where there are fewer (mazes: 8, or
+    4 if not square). Raises GridError where the weights do not fit, CheckpointError where they are missing, cut or
+    altered.
     """
-    model, name = load_model(Path(weights)), Path(weights).name
-    fit(puzzle, model, name)
     meta = puzzle.meta
+    folder = Path(weights) if weights else shipped(meta)
+    name = folder.name
+    model = fit(puzzle, load_model(folder), name)
     most = 32 if meta.augment == "sudoku" else len(dihedral_cells(*meta.grid[:2]))
     wanted = inference.Search(attempts=attempts or most, symmetric=True, until_sure=True, seed=seed)
     zero = np.zeros(1, np.int32)

@@ -19,7 +19,7 @@ def run(model, B=3, T=6):
 
 @pytest.mark.parametrize("variant", ["hrm", "trm", "plain"])
 @pytest.mark.parametrize("mixer", ["attention", "mlp"])
-@pytest.mark.parametrize("positions", ["none", "learned", "rope", "grid", "axial"])
+@pytest.mark.parametrize("positions", ["none", "learned", "rope", "grid", "near", "axial"])
 def test_shapes_of_every_combination(variant, mixer, positions):
     model = HRM(tiny(variant=variant, mixer=mixer, positions=positions, grid=(2, 3, 1, 1), heads=4, prefix=1,
                      halt_max_steps=1 if variant == "plain" else 3))
@@ -99,6 +99,14 @@ def test_heads_on_a_4x4_sudoku_look_along_rows_columns_boxes_and_everywhere():
     masks = peer_masks(HRMConfig(vocab_size=6, seq_len=16, positions="grid", grid=(4, 4, 2, 2), hidden=16, heads=4))
     seen = [(masks[h, 5] == 0).nonzero().squeeze(1).tolist() for h in range(4)]  # cell 5: row 1, column 1, first box
     assert seen == [[4, 5, 6, 7], [1, 5, 9, 13], [0, 1, 4, 5], list(range(16))]
+
+
+def test_heads_near_a_cell_see_it_and_the_four_beside_it_and_the_weights_know_no_size():
+    small, large = (HRMConfig(vocab_size=6, seq_len=side * side, positions="near", grid=(side, side, 1, 1), hidden=16,
+                              heads=2) for side in (3, 4))
+    seen = [(peer_masks(large)[h, 5] == 0).nonzero().squeeze(1).tolist() for h in range(2)]
+    assert seen == [[1, 4, 5, 6, 9], list(range(16))]
+    HRM(large).load_state_dict(HRM(small).state_dict())
 
 
 def test_puzzle_embedding_is_the_prefix():

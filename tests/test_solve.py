@@ -131,6 +131,13 @@ def test_the_steps_end_with_the_answer_under_every_symmetry():
     assert any(one.chosen > 0 for one in found) and any(one.solved for one in found)
 
 
+@pytest.mark.parametrize("text, solved", [("3.2.12.4......12", "3421123421434312"),
+                                          ("43.....12..3.2.1...5.2.6.435...61..4", "435612612453326145154236243561561324")])
+def test_small_sudokus_have_weights_of_their_own(text, solved, capsys):
+    assert cli.main(["solve", text, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["answer"] == solved
+
+
 def test_a_wrong_answer_is_exit_code_1(capsys):
     assert cli.main(["solve", "12......." + "." * 72, "--attempts", "1"]) == 1  # two clues: many solutions
     assert "not solved: " in capsys.readouterr().out
@@ -139,9 +146,8 @@ def test_a_wrong_answer_is_exit_code_1(capsys):
 @pytest.mark.parametrize("arguments, message", [
     (["nothing.txt"], "PUZZLE: got 'nothing.txt', expected a file that exists, - or a puzzle"),
     (["1" * 81], "PUZZLE: line 1, column 2: got a second 1 in row 1"),
-    ([MAZE], "sudoku-9x9: made for grids of 9x9 with 11 symbols, expected weights for maze-3x3; the weights that ship "
-             "solve sudoku-9x9 alone"),
-    (["1..." + "." * 12], "sudoku-9x9: made for grids of 9x9 with 11 symbols, expected weights for sudoku-4x4"),
+    (["1..." + "." * 12, "--weights", str(ROOT / "weights" / "sudoku-9x9")],
+     "sudoku-9x9: made for grids of 9x9 with 11 symbols, expected weights for sudoku-4x4"),
     ([EASY, "--weights", "nowhere"], "nowhere/model.safetensors: no such checkpoint"),
 ])
 def test_a_wrong_question_is_exit_code_2(arguments, message, capsys):

