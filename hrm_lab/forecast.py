@@ -58,7 +58,7 @@ def forecast(epochs, values, n, at, kind: str = "accuracy", bank: Bank | None = 
     samples, families = look_ahead(epochs / epochs[-1], u, n, distance, kind, draws, np.random.default_rng(seed))
     if bank is not None:
         samples = bank.adjust(samples, u, distance, kind)
-    samples = unscaled(samples, values[0], kind)
+    samples = unscaled(samples, values, kind)
     return Forecast(at, np.quantile(samples, LEVELS, axis=0).T, samples, float(values[-1]),
                     naive_fit(epochs, values, at, kind), families, kind, float(epochs[-1]), len(values),
                     "uncalibrated" if bank is None else bank.says(kind))
