@@ -4,10 +4,11 @@ u = c + a g(x) (+ b x), x = epoch / last epoch seen, with g from grids of expone
 logistic and logarithmic shapes, and a random walk from the last value beside them. (c, a, b) are integrated out in
 closed form, so the answer is a mixture of Gaussians over shapes and noise levels: no sampling chain, milliseconds.
 
-Unusual: a loss is seen as the log of its share of the highest loss so far (plus one member on the plain scale, weighed by the
-Jacobian), because tiny losses make nonsense of one noise level; the highest is nearly always the first, but a loss that has risen
-many times above its first would meet the priors and bounds below otherwise; an accuracy's own sampling noise, p (1 - p) / n, is
-part of the model; and the likelihood counts for at most eight points, because neighbouring evaluations err together.
+Unusual: a loss is seen as the log of its share of the highest loss so far (plus one member on the plain scale, weighed
+by the Jacobian), because tiny losses make nonsense of one noise level; the highest is nearly always the first, but one
+that has risen many times above its first would meet the priors and the bound below. An accuracy's own sampling noise,
+p (1 - p) / n, is part of the model; and the likelihood counts for at most eight points, because neighbouring
+evaluations err together.
 Raw intervals are too narrow: `hrm_lab.forecast_bank` holds them against past curves.
 Sources: Domhan et al. 2015 (IJCAI) for the families, Adriaensen et al. 2023 (arXiv 2310.20447) for the task.
 """
