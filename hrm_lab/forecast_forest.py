@@ -153,16 +153,21 @@ def raw_quantiles(samples: np.ndarray) -> np.ndarray:
     return np.quantile(samples, (0.05, 0.5, 0.95), axis=0).T
 
 
+@lru_cache(maxsize=64)
+def companion(values: tuple, kind: str, n: float | None, x: tuple, distance: tuple, seed: int) -> np.ndarray:
+    """(S, 3) quantiles of a companion's raw forecast; tuples, because the metrics of a run ask for each other's."""
+    n = np.full(len(values), n) if n and kind == "accuracy" else None
+    return raw_quantiles(look_ahead(np.array(x), scaled(np.array(values), kind), n, np.array(distance), kind, DRAWS,
+                                    np.random.default_rng(seed))[0])
+
+
 def with_company(samples: np.ndarray, raw: np.ndarray, with_: Company, distance: np.ndarray, x: np.ndarray,
                  seed: int) -> np.ndarray:
     """The bank's samples, blended with the forest. raw: samples (draws, S) of `look_ahead`; x (K,): epochs / last."""
-    kind, found = kind_of(with_.metric), {with_.metric: raw_quantiles(raw)}
-    for metric, values in with_.curves.items():
-        if metric != with_.metric:
-            n = np.full(len(values), with_.n) if with_.n and kind_of(metric) == "accuracy" else None
-            paths = look_ahead(x, scaled(values, kind_of(metric)), n, distance, kind_of(metric), DRAWS,
-                               np.random.default_rng(seed))[0]
-            found[metric] = raw_quantiles(paths)
+    kind = kind_of(with_.metric)
+    found = {metric: raw_quantiles(raw) if metric == with_.metric else
+             companion(tuple(values), kind_of(metric), with_.n, tuple(x), tuple(distance), seed)
+             for metric, values in with_.curves.items()}
     last = float(scaled(with_.curves[with_.metric], kind)[-1])
     return shipped()[kind].blend(samples, features(with_, distance, found), last, kind)
 

@@ -12,7 +12,6 @@ import numpy as np
 from hrm_lab import alarms
 from hrm_lab.forecast import forecast, kind_of
 from hrm_lab.forecast_bank import shipped
-from hrm_lab.forecast_forest import Company, company
 from hrm_lab.forecast_targets import Outlook, Target, outlook, series
 
 MADE = (5, 10, 15, 25, 35)  # epochs (fiftieths) by which a forecast is held against what comes
@@ -28,10 +27,8 @@ def bands(history: list[dict], steps: int, names: tuple[str, ...] = ("loss", "ex
         for known in (int((epochs <= point + 1e-9).sum()) for point in MADE):
             if before < known < len(epochs):
                 before = known
-                beside = company(rows, metric, epochs[:known], n=None if n is None else n[:known])
                 band = expected(metric, tuple(epochs[:known]), tuple(values[:known]),
-                                None if n is None else tuple(n[:known]),
-                                None if beside is None else tuple((m, tuple(v)) for m, v in beside.curves.items()))
+                                None if n is None else tuple(n[:known]))
                 if band is not None:
                     at, low, high = band
                     found.append(alarms.Band(metric, round(epochs[known - 1] * steps / alarms.EPOCHS),
@@ -40,17 +37,12 @@ def bands(history: list[dict], steps: int, names: tuple[str, ...] = ("loss", "ex
 
 
 @lru_cache(maxsize=256)
-def expected(metric: str, epochs: tuple, values: tuple, n: tuple | None,
-             curves: tuple | None = None) -> tuple[np.ndarray, ...] | None:
-    """Later epochs and the ends of the 99 % band there; None where no forecast can be made.
-
-    curves: pairs of name and values of a `Company`; tuples all, because answers are kept.
-    """
+def expected(metric: str, epochs: tuple, values: tuple, n: tuple | None) -> tuple[np.ndarray, ...] | None:
+    """Later epochs and the ends of the 99 % band there; None where no forecast can be made."""
     end = alarms.EPOCHS
     at = np.unique(np.append(np.linspace(epochs[-1], end, FAN + 1)[1:], min(epochs[-1] + 1, end)))
-    beside = curves and Company(metric, {m: np.array(v) for m, v in curves}, None if n is None else max(n))
     try:
-        seen = forecast(epochs, values, n, at, kind_of(metric, values), shipped("hrm"), company=beside)
+        seen = forecast(epochs, values, n, at, kind_of(metric, values), shipped("hrm"))
     except ValueError:
         return None
     return at, *seen.band99.T
