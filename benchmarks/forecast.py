@@ -1,11 +1,12 @@
 """Back-test of the forecasts: are the intervals right, and is it better than the last value?
 
-    python benchmarks/forecast.py --curves data/forecast/held_out.csv [--plot calibration.png]
+    python benchmarks/forecast.py --curves data/forecast/held_out.csv [--company] [--plot calibration.png]
     python benchmarks/forecast.py --curves data/forecast/design.csv --leave-out     (while designing)
     python benchmarks/forecast.py --lcdb 1000 --cache data/cache
 
-Each curve is forecast at its end from its first 5, 10 and 20 points, with the bank that ships. --leave-out forecasts
-each curve of the design set with a bank that lacks its task. Losses are shares of the first loss. Targets for Brier's
+Each curve is forecast at its end from its first 5, 10 and 20 points, with the bank that ships. --company
+gives each forecast the run's other curves up to there too. --leave-out forecasts each curve of the design set with a
+bank that lacks its task. Losses are shares of the first loss. Targets for Brier's
 score: accuracy >= .8 and .95, loss <= .3 and .1 of the first. --lcdb takes learning curves over training set sizes
 from the Learning Curve Database (Mohr et al. 2022), whose points are sizes and not epochs. Intervals of coverages are
 over curves; curves of one run are not independent. The last line is one JSON object.
@@ -27,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from hrm_lab import forecast_bank, forecast_curves, metrics, sources  # noqa: E402
 from hrm_lab.forecast import forecast  # noqa: E402
+from hrm_lab.forecast_forest import METRICS, Company  # noqa: E402
 from hrm_lab.forecast_ledger import crps  # noqa: E402
 
 COUNTS = (5, 10, 20)
@@ -58,12 +60,19 @@ def lcdb_curves(count: int, cache: str, seed: int = 0) -> list[SimpleNamespace]:
     return found
 
 
-def judge(curve, count: int, bank, draws: int = 2000) -> dict:
+def beside(curves: list, count: int) -> Company:
+    """The first curve, and all of its run's."""
+    found = {c.metric: np.array(c.values[:count]) for c in curves if c.metric in METRICS}
+    return Company(curves[0].metric, found, max(c.n for c in curves) or None)
+
+
+def judge(curve, count: int, bank, draws: int = 2000, company: Company | None = None) -> dict:
     """One forecast of one curve's end."""
     steps = curve.steps if hasattr(curve, "steps") else np.arange(1, len(curve.values) + 1)
     values, unit = np.array(curve.values), curve.values[0] if curve.kind == "loss" else 1.0
     began = time.process_time()
-    f = forecast(steps[:count], values[:count], curve.n or None, [steps[-1]], curve.kind, bank, draws)
+    f = forecast(steps[:count], values[:count], curve.n or None, [steps[-1]], curve.kind, bank, draws,
+                 company=company)
     seconds, q, truth = time.process_time() - began, f.quantiles[0], values[-1]
     hit = np.less_equal if curve.kind == "loss" else np.greater_equal
     brier = [(np.mean(hit(f.samples[:, 0] / unit, t)) - hit(truth / unit, t)) ** 2 for t in TARGETS[curve.kind]]
@@ -133,6 +142,8 @@ def main():
     parser.add_argument("--curves", type=Path, help="a file of benchmarks/forecast_curves.py")
     parser.add_argument("--lcdb", type=int, metavar="N", help="N curves of the LCDB instead")
     parser.add_argument("--cache", default=str(ROOT / "data" / "cache"), help="where the LCDB is fetched to")
+    parser.add_argument("--company", action="store_true", help="forecast with the run's other curves at hand")
+    parser.add_argument("--model", choices=("all", "hrm"), default="all", help="which of the shipped banks")
     parser.add_argument("--leave-out", action="store_true", help="forecast each task with a bank that lacks it")
     parser.add_argument("--raw", action="store_true", help="without a bank: the uncalibrated average")
     parser.add_argument("--tasks", action="store_true", help="print each task too")
@@ -140,11 +151,17 @@ def main():
     args = parser.parse_args()
     if (args.curves is None) == (args.lcdb is None):
         parser.error("expected --curves or --lcdb")
-    began, shipped = time.process_time(), forecast_bank.shipped()
+    if args.company and (args.lcdb or args.raw or args.leave_out):
+        parser.error("--company: got --lcdb, --raw or --leave-out beside it, expected held-out runs and the whole bank")
+    began, shipped = time.process_time(), forecast_bank.shipped(args.model)
     curves = lcdb_curves(args.lcdb, args.cache) if args.lcdb else forecast_curves.read(args.curves)
     banks = {task: shipped.without(task) if args.leave_out else None if args.raw else shipped
              for task in {c.task for c in curves}}
-    rows = [judge(c, k, banks[c.task]) for c in curves for k in COUNTS if k < len(c.values)]
+    runs = {}
+    for c in curves:
+        runs.setdefault((c.task, c.run), []).append(c)
+    rows = [judge(c, k, banks[c.task], company=beside([c, *runs[c.task, c.run]], k) if args.company else None)
+            for c in curves for k in COUNTS if k < len(c.values)]
     lines = table(rows)
     for line in lines:
         print(show(line))

@@ -2,7 +2,8 @@
 
 `forecast` takes the evaluations so far and a bank of past curves. The raw answer is a Bayesian average over families
 of curves (`hrm_lab.forecast_mixture`); the bank (`hrm_lab.forecast_bank`) draws its median towards the last value and
-widens its intervals to what past forecasts would have needed. Without a bank, or with a small one, the forecast says
+widens its intervals to what past forecasts would have needed. Where the run's other curves are given too, a forest that
+reads them has half a say (`hrm_lab.forecast_forest`). Without a bank, or with a small one, the forecast says
 "uncalibrated".
 
 Unusual: the last value and a naive fit (exponential for a loss, logistic for an accuracy) always stand beside the
@@ -16,7 +17,8 @@ import numpy as np
 
 from hrm_lab.forecast_bank import Bank
 from hrm_lab.forecast_curves import KINDS
-from hrm_lab.forecast_mixture import look_ahead, scaled, unscaled
+from hrm_lab.forecast_forest import Company, with_company
+from hrm_lab.forecast_mixture import SENSIBLE, look_ahead, scaled, unscaled
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 LEAST_POINTS = 5
@@ -45,23 +47,37 @@ class Forecast:
 
 
 def forecast(epochs, values, n, at, kind: str = "accuracy", bank: Bank | None = None, draws: int = 2000,
-             seed: int = 0) -> Forecast:
+             seed: int = 0, company: Company | None = None) -> Forecast:
     """Predict a metric at later epochs (or steps: any increasing positive numbers).
 
     epochs (K,), values (K,): a "loss" is positive, on any scale; an "accuracy" is a share in [0, 1]. n: examples behind
     each accuracy, (K,), one number or None (unknown: no sampling noise is added). at (S,): later epochs, increasing.
-    bank: past curves, see `forecast_bank.shipped`. ValueError (one line) on fewer than five points, NaN or infinity,
-    values out of range and epochs out of order. A constant or a ragged curve gets an answer like any other.
+    bank: past curves, see `forecast_bank.shipped`. company: this metric and the run's others at the same epochs, see
+    `forecast_forest.company`; not looked at without a bank. ValueError (one line) on fewer than five points, NaN or
+    infinity, values out of range and epochs out of order. A constant or a ragged curve gets an answer like any other.
     """
     epochs, values, n, at = check(epochs, values, n, at, kind)
     u, distance = scaled(values, kind), at / epochs[-1]
-    samples, families = look_ahead(epochs / epochs[-1], u, n, distance, kind, draws, np.random.default_rng(seed))
+    raw, families = look_ahead(epochs / epochs[-1], u, n, distance, kind, draws, np.random.default_rng(seed))
+    samples, says = raw, "uncalibrated"
     if bank is not None:
-        samples = bank.adjust(samples, u, distance, kind)
-    samples = unscaled(samples, values[0], kind)
+        samples, says = bank.adjust(raw, u, distance, kind), bank.says(kind)
+        if company is not None and says != "uncalibrated":
+            samples = with_company(samples, raw, company, distance, epochs / epochs[-1], seed)
+            says += ", with the run's other curves"
+    samples = unscaled(held_back(samples, u) if kind == "loss" else samples, values, kind)
     return Forecast(at, np.quantile(samples, LEVELS, axis=0).T, samples, float(values[-1]),
-                    naive_fit(epochs, values, at, kind), families, kind, float(epochs[-1]), len(values),
-                    "uncalibrated" if bank is None else bank.says(kind))
+                    naive_fit(epochs, values, at, kind), families, kind, float(epochs[-1]), len(values), says)
+
+
+def held_back(samples: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Samples (draws, S) of a scaled loss, drawn to the last value by as much as the loss has risen above its first.
+
+    Priors and past curves are of losses that fall. Of a loss that stood four times as high as at first, half of the
+    median's move is kept; where the first was the highest, u[0] = 0, all of it.
+    """
+    moved = samples + (1 - np.exp(u[0] / 2)) * (u[-1] - np.median(samples, axis=0))
+    return np.minimum(moved, SENSIBLE["loss"][1])
 
 
 def check(epochs, values, n, at, kind: str) -> tuple[np.ndarray, ...]:

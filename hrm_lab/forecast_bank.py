@@ -188,11 +188,11 @@ def scored(curves: list[Curve], draws: int = 1000) -> Bank:
         values, end = np.array(c.values), len(c.values)
         if len(values) < COUNTS[0] + 1 or values[0] == 0 and c.kind == "loss":
             continue
-        u = forecast_mixture.scaled(values, c.kind)
         for k in COUNTS:
             ats = sorted({round(k * d) for d in DISTANCES if k * d < end} | {end})
             if k >= end:
                 break
+            u = forecast_mixture.scaled(values, c.kind, k)
             x, n = np.arange(1, k + 1) / k, np.full(k, float(c.n)) if c.n else None
             samples, _ = forecast_mixture.look_ahead(x, u[:k], n, np.array(ats) / k, c.kind, draws,
                                                      np.random.default_rng((i, k)))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hrm_lab import forecast_bank, forecast_curves, forecast_ledger
 from hrm_lab.forecast import describe, forecast, kind_of
+from hrm_lab.forecast_forest import company
 from hrm_lab.forecast_targets import Outlook, outlook, read_targets, series
 from hrm_lab.metrics import format_score
 
@@ -78,7 +79,8 @@ def answer(arguments: argparse.Namespace) -> tuple[Outlook | None, dict, list[st
         if len(values):
             kind = kind_of(metric, values)
             n = arguments.examples if n is None else n
-            f = forecast(epochs, values, n if kind == "accuracy" else None, [arguments.epoch], kind, bank)
+            f = forecast(epochs, values, n if kind == "accuracy" else None, [arguments.epoch], kind, bank,
+                         company=company(rows, metric, epochs, arguments.x, n))
             made[metric], lines = as_json(f), lines + describe(f, metric)
     if not made:
         raise ValueError(f"{arguments.history}: no row has one of {', '.join(METRICS)}; expected one, or --targets")

@@ -4,9 +4,11 @@ u = c + a g(x) (+ b x), x = epoch / last epoch seen, with g from grids of expone
 logistic and logarithmic shapes, and a random walk from the last value beside them. (c, a, b) are integrated out in
 closed form, so the answer is a mixture of Gaussians over shapes and noise levels: no sampling chain, milliseconds.
 
-Unusual: a loss is seen as the log of its share of the first loss (plus one member on the plain scale, weighed by the
-Jacobian), because tiny losses make nonsense of one noise level; an accuracy's own sampling noise, p (1 - p) / n, is
-part of the model; and the likelihood counts for at most eight points, because neighbouring evaluations err together.
+Unusual: a loss is seen as the log of its share of the highest loss so far (plus one member on the plain scale, weighed
+by the Jacobian), because tiny losses make nonsense of one noise level; the highest is nearly always the first, but one
+that has risen many times above its first would meet the priors and the bound below. An accuracy's own sampling noise,
+p (1 - p) / n, is part of the model; and the likelihood counts for at most eight points, because neighbouring
+evaluations err together.
 Raw intervals are too narrow: `hrm_lab.forecast_bank` holds them against past curves.
 Sources: Domhan et al. 2015 (IJCAI) for the families, Adriaensen et al. 2023 (arXiv 2310.20447) for the task.
 """
@@ -14,7 +16,7 @@ Sources: Domhan et al. 2015 (IJCAI) for the families, Adriaensen et al. 2023 (ar
 import numpy as np
 
 EFFECTIVE_POINTS = 8  # neighbouring evaluations share their errors: more points than this add no certainty
-SMALLEST = 1e-6  # a loss below this share of the first is taken as this share: log 0 says nothing
+SMALLEST = 1e-6  # a loss below this share of the highest is taken as this share: log 0 says nothing
 # kind -> members: on the log scale?, with drift?, prior probability; the rest is the random walk's
 MEMBERS = {"accuracy": ((False, False, 0.7), (False, True, 0.2)),
            "loss": ((True, False, 0.35), (True, True, 0.3), (False, True, 0.25))}
@@ -27,13 +29,17 @@ NOISES = {False: np.geomspace(0.003, 0.12, 7), True: np.geomspace(0.005, 0.35, 7
 SENSIBLE = {"accuracy": (-0.02, 1.02), "loss": (np.log(SMALLEST), np.log(6.0))}  # paths outside are thrown away
 
 
-def scaled(values: np.ndarray, kind: str) -> np.ndarray:
-    """The scale that forecasts live on: an accuracy as it is, a loss as log of its share of the first."""
-    return values if kind == "accuracy" else np.log(np.maximum(values / values[0], SMALLEST))
+def scaled(values: np.ndarray, kind: str, seen: int | None = None) -> np.ndarray:
+    """The scale that forecasts live on: an accuracy as it is, a loss as log of its share of the highest.
+
+    seen: how many of the values the forecast knows (default: all), of which the highest is taken.
+    """
+    return values if kind == "accuracy" else np.log(np.maximum(values / values[:seen].max(), SMALLEST))
 
 
-def unscaled(u: np.ndarray, first: float, kind: str) -> np.ndarray:
-    return u if kind == "accuracy" else first * np.exp(u)
+def unscaled(u: np.ndarray, values: np.ndarray, kind: str) -> np.ndarray:
+    """Back in the units of the values seen."""
+    return u if kind == "accuracy" else values.max() * np.exp(u)
 
 
 def look_ahead(x: np.ndarray, u: np.ndarray, n: np.ndarray | None, future: np.ndarray, kind: str, draws: int,

@@ -14,6 +14,7 @@ import numpy as np
 
 from hrm_lab.forecast import Forecast, forecast, kind_of
 from hrm_lab.forecast_bank import Bank
+from hrm_lab.forecast_forest import company
 
 OPERATORS = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}
 WANTED = re.compile(r"\s*(<=|>=|<|>)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*")
@@ -146,8 +147,9 @@ def outlook(rows: list[dict], targets: list[Target], x: str = "epoch", bank: Ban
         elif later:
             try:
                 kind = kind_of(metric, values)
+                beside = company(rows, metric, epochs, x, n if examples is None else examples)
                 examples = None if kind == "loss" else n if examples is None else examples
-                forecasts[metric] = forecast(epochs, values, examples, later, kind, bank, draws, seed)
+                forecasts[metric] = forecast(epochs, values, examples, later, kind, bank, draws, seed, beside)
             except ValueError as error:
                 problems[metric] = str(error)
     drawn = couple(forecasts, draws, 0.0 if bank is None else bank.agreement, seed)

@@ -18,6 +18,7 @@ from hrm_lab import alarms, metrics, plan, plots
 from hrm_lab.ablation_results import points
 from hrm_lab.forecast import Forecast, forecast, kind_of
 from hrm_lab.forecast_bank import shipped
+from hrm_lab.forecast_forest import company
 from hrm_lab.forecast_targets import series
 from hrm_lab.plots_forecast import fan_alt, forecast_fan
 
@@ -39,7 +40,8 @@ def predicted(history: list[dict], steps: int, metric: str, made: tuple = MADE) 
 
     An epoch by which nothing new was known since the one before is left out.
     """
-    epochs, values, n = series(alarms.plan_rows(history, steps), metric, "epoch")
+    rows = alarms.plan_rows(history, steps)
+    epochs, values, n = series(rows, metric, "epoch")
     found, before = [], 0
     for point in made:
         known = epochs <= point + 1e-9
@@ -50,7 +52,8 @@ def predicted(history: list[dict], steps: int, metric: str, made: tuple = MADE) 
             try:
                 kind = kind_of(metric, values[known])
                 seen = forecast(epochs[known], values[known], None if n is None else n[known], later, kind=kind,
-                                bank=shipped("hrm"))
+                                bank=shipped("hrm"),
+                                company=company(rows, metric, epochs[known], n=None if n is None else n[known]))
                 found.append(Past(float(point), seen))
             except ValueError as error:
                 found.append(Past(float(point), None, str(error)))

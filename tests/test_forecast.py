@@ -38,7 +38,7 @@ def test_a_loss_of_any_scale_gets_an_answer(values, seed, calibrated):
     steps, bank = np.arange(1, len(values) + 1), shipped() if calibrated else None
     a, b = (forecast(steps, values, None, [13, 20, 50], "loss", bank, 300, seed) for _ in range(2))
     same(a, b)
-    assert a.samples.min() >= 0 and a.samples.max() <= 6.001 * values[0] and a.last == values[-1]
+    assert a.samples.min() >= 0 and a.samples.max() <= 6.001 * max(values) and a.last == values[-1]
 
 
 def test_a_loss_is_forecast_as_a_share_of_its_first_value():
@@ -52,6 +52,12 @@ def test_a_loss_is_forecast_as_a_share_of_its_first_value():
 def test_a_constant_curve_gets_an_answer_around_it(values, kind):
     f = forecast(STEPS, values, None, [500], kind, shipped())
     assert f.quantiles[0, 0] <= max(f.last, 1.001e-6 * values[0]) <= f.quantiles[0, 4] * 1.001
+
+
+def test_a_loss_that_has_risen_many_times_above_its_first_stays_where_it_is():
+    values = 0.7 * (1 + 60 / (1 + np.exp(-(np.arange(1, 21) - 6) / 1.5)))  # 1 to 61 times, level since epoch 15
+    f = forecast(np.arange(1, 21), values, None, [50], "loss", shipped())
+    assert f.quantiles[0, 2] == pytest.approx(values[-1], rel=0.05) and f.quantiles[0, 4] > values[-1]
 
 
 def curve(i, rng):

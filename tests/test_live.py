@@ -125,8 +125,11 @@ def test_forecasts_are_stored_when_made_and_scored_when_due(tmp_path):
     with live.watch(tmp_path, 300, read_targets({"loss": "<0.3"}), ledger=tmp_path / "ledger.jsonl", out=io.StringIO()):
         for r in HISTORY[:20]:
             runs.append_metrics(tmp_path, r)
-        time.sleep(3 * live.POLL)
-        half = forecast_ledger.report(tmp_path / "ledger.jsonl")
+        for _ in range(200):  # as long as the thread takes, at most a minute
+            time.sleep(live.POLL)
+            half = forecast_ledger.report(tmp_path / "ledger.jsonl")
+            if half["n"]:
+                break
         for r in HISTORY[20:]:
             runs.append_metrics(tmp_path, r)
     whole = forecast_ledger.report(tmp_path / "ledger.jsonl")

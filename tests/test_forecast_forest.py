@@ -1,0 +1,103 @@
+"""The forest: leaves found, company that can be read, blends in order and in bounds, and trees that learn."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from hrm_lab import forecast_forest as forest
+from hrm_lab.forecast import forecast
+from hrm_lab.forecast_bank import LEVELS, shipped
+from hrm_lab.forecast_forest import Company, Forest, company
+from hrm_lab.inspect_notebook import ROOT
+
+EPOCHS = np.arange(1, 11)
+RUN = {"loss": 3 * 0.8**EPOCHS, "train_loss": 3 * 0.7**EPOCHS, "token_accuracy": 1 - 0.9**EPOCHS,
+       "exact_match": 0.0 * EPOCHS}
+ROWS = [{"epoch": float(e), "n": 200, **{m: float(v[i]) for m, v in RUN.items()}} for i, e in enumerate(EPOCHS)]
+
+
+def stump():
+    """Feature 1 at most .5: rises .1 and .2; else .6. One root twice."""
+    return Forest(np.array([1, -1, -1]), np.array([0.5, 2, 1]), np.array([2, 0, 2]), np.array([0, 0]),
+                  np.array([0.1, 0.2, 0.6]))
+
+
+def test_a_row_falls_into_the_leaves_whose_rises_are_its_forecast():
+    found = stump().quantiles(np.array([[9, 0.5], [0, 0.51]]))
+    assert found[0, [0, 6]] == pytest.approx((0.1, 0.2)) and found[0, 3] == pytest.approx(0.15)
+    np.testing.assert_allclose(found[1], 0.6)
+
+
+def test_a_blend_is_half_of_each_and_keeps_the_order():
+    samples = np.random.default_rng(0).random((999, 2))
+    x = np.array([[0, 0.0], [0, 1.0]])
+    found = stump().blend(samples, x, 0.2, "accuracy")
+    assert np.median(found, 0) == pytest.approx((0.5 * 0.5 + 0.5 * 0.35, 0.5 * 0.5 + 0.5 * 0.8), abs=0.03)
+    for s in range(2):
+        assert (np.diff(found[np.argsort(samples[:, s]), s]) >= 0).all()
+    assert found.min() >= 0 and found.max() <= 1
+
+
+@pytest.mark.parametrize("x", [0.0, 1.0])
+def test_a_90_percent_interval_holds_the_bank_s_and_the_50_percent_one_moves(x):
+    samples = np.random.default_rng(0).normal(0.4, 0.05, (999, 1))
+    before, after = (np.quantile(s, (0.05, 0.25, 0.75, 0.95)) for s in (
+        samples, stump().blend(samples, np.array([[0, x]]), 0.2, "accuracy")))
+    assert after[0] <= before[0] + 1e-3 and after[3] >= before[3] - 1e-3
+    assert np.sign(after[1:3].mean() - before[1:3].mean()) == (1 if x else -1)
+
+
+def test_company_is_what_the_forest_can_read():
+    found = company(ROWS, "exact_match", EPOCHS, n=np.full(10, 200.0))
+    assert set(found.curves) == set(forest.METRICS) and found.n == 200
+    np.testing.assert_array_equal(found.curves["loss"], RUN["loss"])
+    assert set(company([{**r, "token_accuracy": None} for r in ROWS], "loss", EPOCHS).curves) == {
+        "loss", "train_loss", "exact_match"}
+    assert company(ROWS, "perplexity", EPOCHS) is None  # not a metric that past runs had
+    assert company(ROWS[1:], "loss", EPOCHS) is None  # an epoch without companions
+    for bad in (None, float("nan"), -1.0, float("inf")):
+        assert company([*ROWS[:-1], {**ROWS[-1], "train_loss": bad}], "loss", EPOCHS) is None
+
+
+@pytest.mark.parametrize("metric,kind", [("loss", "loss"), ("train_loss", "loss"), ("token_accuracy", "accuracy"),
+                                         ("exact_match", "accuracy")])
+@pytest.mark.parametrize("model", ["all", "hrm"])
+def test_a_forecast_with_company_is_ordered_bounded_and_says_so(metric, kind, model):
+    n = 200 if kind == "accuracy" else None
+    alone, a, b = (forecast(EPOCHS, RUN[metric], n, [11, 20, 50, 400], kind, shipped(model), 300, company=one)
+                   for one in (None, *[Company(metric, RUN, 200.0)] * 2))
+    np.testing.assert_array_equal(a.samples, b.samples)
+    assert (np.diff(a.quantiles, axis=1) >= 0).all() and np.isfinite(a.samples).all() and a.samples.min() >= 0
+    assert kind == "loss" or a.samples.max() <= 1
+    assert not np.array_equal(a.quantiles, alone.quantiles)
+    assert a.calibration == alone.calibration + ", with the run's other curves"
+
+
+def test_without_a_bank_company_is_not_looked_at():
+    a, b = (forecast(EPOCHS, RUN["loss"], None, [50], "loss", company=one) for one in (None, Company("loss", RUN)))
+    np.testing.assert_array_equal(a.samples, b.samples)
+
+
+def test_a_scale_of_all_losses_changes_little_but_the_levels():
+    """Losses a tenth as high: the forest knows their levels, the bank does not."""
+    low = {m: v / 10 if "loss" in m else v for m, v in RUN.items()}
+    a, b = (forecast(EPOCHS, run["loss"], None, [20], "loss", shipped(), company=Company("loss", run))
+            for run in (RUN, low))
+    assert 0.3 < 10 * b.quantiles[0, 2] / a.quantiles[0, 2] < 3
+
+
+def test_trees_learn_what_the_rise_depends_on():
+    spec = importlib.util.spec_from_file_location("grower", ROOT / "benchmarks" / "forecast_forest.py")
+    grower = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(grower)
+    rng = np.random.default_rng(0)
+    x = rng.random((600, 3))
+    rows = [{"task": str(i % 4), "kind": "accuracy", "last": 0.1, "truth": 0.1 + 0.5 * (x[i, 2] > 0.6), "x": x[i]}
+            for i in range(600)]
+    grown = Forest(**grower.forest_of(rows, 8, rng))
+    assert len(grown.roots) == 8 and (np.diff(grown.roots) > 0).all()
+    leaf = grown.feature == -1
+    assert grown.threshold[leaf].min() >= grower.LEAF and grown.threshold[leaf].sum() == len(grown.rises)
+    found = grown.quantiles(np.array([[0.5, 0.5, 0.2], [0.5, 0.5, 0.9]]))
+    assert found[0, LEVELS.index(0.5)] < 0.05 and found[1, LEVELS.index(0.5)] > 0.45
