@@ -3,7 +3,7 @@
 They read "NONCE CPU-SECONDS WALL-SECONDS" and numbers, one a line, on stdin, and print what `batch_worker.serve` reads.
 Time-outs count CPU time: node's timer counts the wall clock, so that a candidate which it ends too early runs again
 for as long as its share of the processor asks. A Java thread that cannot be stopped ends the machine, and the rest run
-in a fresh one. Go's runtime takes no notice of the signal of a CPU timer, so that its program looks at the clock itself.
+in a fresh one. Go's runtime takes no notice of a CPU timer's signal, so that its program looks at the clock itself.
 Its tests want one type of the module testify, which Go does not bring: GO_FILES has what HumanEvalPack uses of it.
 """
 
@@ -182,7 +182,8 @@ func main() {
 			}
 		}
 	}()
-	testing.Main(func(_, _ string) (bool, error) { return true, nil }, []testing.InternalTest{{"all", func(t *testing.T) {
+	anything := func(_, _ string) (bool, error) { return true, nil }
+	testing.Main(anything, []testing.InternalTest{{"all", func(t *testing.T) {
 		for _, one := range all[given[0]] {
 			t.Run(one.Name, one.F)
 		}

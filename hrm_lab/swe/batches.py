@@ -70,7 +70,8 @@ def run_batch(language: str, programs: Sequence[str], tests: str,
     if not programs:
         return []
     head, texts = bodies(language, programs, tests)
-    spec = {"language": language, "head": head, "tests": tests, "bodies": dict(enumerate(texts)), "compiler": COMPILERS[language],
+    spec = {"language": language, "head": head, "tests": tests, "bodies": dict(enumerate(texts)),
+            "compiler": COMPILERS[language],
             "runner": RUNNERS.get(language), "file": "c{}x/Main.java" if language == "java" else "c{}.js",
             "limits": {name: getattr(limits, name) for name in ("cpu_seconds", "wall_seconds", "memory_mb")}}
     files = {"spec.json": json.dumps(spec), "batch.js": NODE, "Batch.java": JAVA, **GO_FILES}

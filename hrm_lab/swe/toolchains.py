@@ -2,8 +2,8 @@
 
 A row is one test, "main": the languages' assertions end the program at the first that fails. Unusual: nothing is
 installed or fetched for it, so that what a row may use is what the toolchain brings. HumanEvalPack's Rust header names
-three crates that nearly no row uses; those lines are left out. Its Go tests use one type of the module testify, of which
-the part that they use stands in batch_runners.py. Go below 1.20 brings its library compiled; others compile it each time.
+three crates that nearly no row uses; those lines are left out. Its Go tests use one type of the module testify: what
+they use of it stands in batch_runners.py. Go below 1.20 brings its library compiled; others compile it each time.
 """
 
 import glob
