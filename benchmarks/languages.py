@@ -1,4 +1,4 @@
-"""Repair in JavaScript, Java, C++ and Rust: bugs solved within so many executions, of HumanEvalPack's rows.
+"""Repair in JavaScript, Go, Java, C++ and Rust: bugs solved within so many executions, of HumanEvalPack's rows.
 
     python benchmarks/languages.py --rows humanevalpack/java.jsonl --out runs/java.jsonl [--limit 25] [--seconds 220]
     python benchmarks/languages.py --rows humanevalpack/java.jsonl --corpus data/built/corpus.jsonl  # a leak check
@@ -45,7 +45,7 @@ LETTERS = {"passed": "P", "failed": "F", "error": "E"}  # E: not compiled; X: an
 def visible(row: dict, language: str) -> str:
     """The tests that a search may see, "" if there are none."""
     if row["example_test"] not in ("", "None"):
-        return row["example_test"]
+        return assemble(row, "buggy_solution", "example_test")[1]
     return first_half(row["test"]) if language == "rust" else ""
 
 

@@ -1,9 +1,10 @@
-"""Programs that run many candidates in one virtual machine, as texts: JavaScript for node, Java with its own compiler.
+"""Programs that run many candidates, as texts: JavaScript for node, Java with its own compiler, Go in one binary.
 
 They read "NONCE CPU-SECONDS WALL-SECONDS" and numbers, one a line, on stdin, and print what `batch_worker.serve` reads.
 Time-outs count CPU time: node's timer counts the wall clock, so that a candidate which it ends too early runs again
 for as long as its share of the processor asks. A Java thread that cannot be stopped ends the machine, and the rest run
-in a fresh one.
+in a fresh one. Go's runtime takes no notice of a CPU timer's signal, so that its program looks at the clock itself.
+Its tests want one type of the module testify, which Go does not bring: GO_FILES has what HumanEvalPack uses of it.
 """
 
 NODE = r"""
@@ -132,5 +133,63 @@ public class Batch {
         thread.join(200);
         return !thread.isAlive();
     }
+}
+"""
+
+GO_FILES = {
+    "go.mod": "module batch\n\nrequire github.com/stretchr/testify v0.0.0\n\n"
+              "replace github.com/stretchr/testify => ./testify\n",
+    "testify/go.mod": "module github.com/stretchr/testify\n",
+    "testify/assert/assert.go": r"""
+package assert
+
+import (
+	"bytes"
+	"reflect"
+	"testing"
+)
+
+type Assertions struct{ t *testing.T }
+
+func New(t *testing.T) *Assertions { return &Assertions{t} }
+
+func (a *Assertions) Equal(expected, actual interface{}, _ ...interface{}) bool {
+	one, first := expected.([]byte)
+	other, second := actual.([]byte)
+	same := first && second && one != nil && other != nil && bytes.Equal(one, other)
+	if !same && !reflect.DeepEqual(expected, actual) {
+		a.t.Errorf("expected %v, got %v", expected, actual)
+		return false
+	}
+	return true
+}
+"""}
+# the first lines of it, which import the candidates and list their tests, are made by batch_worker
+GO_MAIN = r"""
+func main() {
+	var given [4]int // candidate, code of what passes, code of what takes too long, its milliseconds
+	for n := range given {
+		given[n], _ = strconv.Atoi(os.Args[n+1])
+	}
+	os.Args = os.Args[:1]
+	debug.SetMaxStack(64 << 20)
+	go func() {
+		for range time.Tick(5 * time.Millisecond) {
+			var used syscall.Rusage
+			syscall.Getrusage(syscall.RUSAGE_SELF, &used)
+			if int(used.Utime.Nano()+used.Stime.Nano())/1e6 > given[3] {
+				os.Exit(given[2])
+			}
+		}
+	}()
+	anything := func(_, _ string) (bool, error) { return true, nil }
+	testing.Main(anything, []testing.InternalTest{{"all", func(t *testing.T) {
+		for _, one := range all[given[0]] {
+			t.Run(one.Name, one.F)
+		}
+		if !t.Failed() {
+			os.Exit(given[1])
+		}
+	}}}, nil, nil)
 }
 """

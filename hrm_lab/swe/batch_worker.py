@@ -16,7 +16,12 @@ import sys
 
 ERRORS = {"cpp": re.compile(r"^main\d+\.cpp:(\d+):\d+:\s+(?:error|fatal error|required from)\b.*", re.MULTILINE),
           "rust": re.compile(r"^main\d+\.rs:(\d+):\d+: error\b.*", re.MULTILINE),
-          "java": re.compile(r"^c(\d+)x \d+ .*", re.MULTILINE)}
+          "java": re.compile(r"^c(\d+)x \d+ .*", re.MULTILINE),
+          "go": re.compile(r"^c(\d+)x/\w+\.go:\d+.*", re.MULTILINE)}
+SUFFIX = {"cpp": ".cpp", "rust": ".rs", "go": ""}  # a binary of Go is made from a folder
+PACKAGE = re.compile(r"^package \w+", re.MULTILINE)
+GO_TESTS = re.compile(r"^func (Test\w*)\(\w+ \*testing\.T\)", re.MULTILINE)
+GO_LATE = 240  # the code of a Go candidate that took too long
 ROUNDS = 12  # compilations of one batch before it is halved all the same
 RAN = re.compile(rb"test result: ok\. [1-9]\d* passed; 0 failed")
 
@@ -71,23 +76,46 @@ class Batch:
             file.write("\n".join(lines) + "\n")
         return firsts
 
+    def write_go(self, numbers: list[int], folder: str):
+        """Each candidate as a package with its tests, and the program that imports them."""
+        tests = GO_TESTS.findall(self.spec["tests"])
+        for number in numbers:
+            os.makedirs(f"c{number}x", exist_ok=True)
+            for name, text in (("main", self.bodies[number]), ("tests", self.spec["tests"])):
+                with open(f"c{number}x/{name}.go", "w", encoding="utf-8", newline="") as file:
+                    file.write(PACKAGE.sub(f"package c{number}x", text, count=1))
+        imports = [*(f"batch/c{number}x" for number in numbers), "os", "runtime/debug", "strconv", "syscall", "testing",
+                   "time"]
+        lines = ["package main", "", *(f'import "{name}"' for name in imports), "",
+                 "var all = map[int][]testing.InternalTest{"]
+        lines += [f"{n}: {{" + ", ".join(f'{{"{one}", c{n}x.{one}}}' for one in tests) + "}," for n in numbers]
+        os.makedirs(folder, exist_ok=True)
+        with open(f"{folder}/main.go", "w", encoding="utf-8") as file:
+            file.write("\n".join([*lines, "}", self.spec["head"]]))
+
+    def blame(self, text: str, numbers: list[int], firsts: list[int]) -> dict[int, str]:
+        """Which candidates a compiler complains about, and its first word on each."""
+        bad = {}
+        for match in ERRORS[self.language].finditer(text):
+            at = int(match[1]) if self.language == "go" else sum(first <= int(match[1]) for first in firsts) - 1
+            if at >= 0:
+                bad.setdefault(at if self.language == "go" else numbers[at], match[0].partition(" ")[2])
+        return bad
+
     def compile(self, numbers: list[int]):
         """Fills `binaries` with (file, numbers), and `found` with what does not compile."""
         for _ in range(ROUNDS):
             if not numbers:
                 return
             k = len(self.binaries)
-            name = f"main{k}.{'rs' if self.language == 'rust' else 'cpp'}"
-            firsts = self.write(numbers, name)
-            code, _, err, seconds = run([*self.spec["compiler"], "-o", f"main{k}", name])
+            name = f"./main{k}{SUFFIX[self.language]}"
+            firsts = (self.write_go if self.language == "go" else self.write)(numbers, name)
+            code, _, err, seconds = run([*self.spec["compiler"], "-o", f"run{k}", name])
             if code == 0:
-                self.binaries.append((f"./main{k}", numbers))
+                self.binaries.append((f"./run{k}", numbers))
                 return
-            text, bad = err.decode("utf-8", "replace"), {}
-            for match in ERRORS[self.language].finditer(text):
-                at = sum(first <= int(match[1]) for first in firsts) - 1
-                if at >= 0:
-                    bad.setdefault(numbers[at], match[0].partition(" ")[2])
+            text = err.decode("utf-8", "replace")
+            bad = self.blame(text, numbers, firsts)
             if len(numbers) == 1:
                 bad = {numbers[0]: bad.get(numbers[0], text[-300:])}
             for number, message in bad.items():
@@ -103,7 +131,7 @@ class Batch:
             for number in numbers:
                 right = 20 + secrets.randbelow(200)  # so that a candidate that exits has not passed
                 last = [f"c{number}x::", "-q", "--test-threads=1"] if self.language == "rust" else [
-                    str(number), str(right)]
+                    str(number), str(right), str(GO_LATE), str(int(1000 * self.spec["limits"]["cpu_seconds"]))]
                 code, out, err, seconds = run([binary, *last], limits=self.spec["limits"])
                 good = code == 0 and RAN.search(out) if self.language == "rust" else code == right
                 message = (out if self.language == "rust" else err).decode("utf-8", "replace")
@@ -112,9 +140,9 @@ class Batch:
 
 def ended(code: int, language: str) -> str:
     """What the return code of a candidate that did not pass means."""
-    if code == -signal.SIGPROF:
+    if code == -signal.SIGPROF or language == "go" and code == GO_LATE:
         return "cpu"
-    if code == -signal.SIGABRT or language == "rust" and code == 101:
+    if code == -signal.SIGABRT or language == "rust" and code == 101 or language == "go" and code in (1, 2):
         return "failed"  # an assertion
     return "killed" if code < 0 else "exited"
 
@@ -151,7 +179,7 @@ def serve(spec: dict, numbers: list[int]) -> dict:
 def main():
     with open("spec.json", encoding="utf-8") as file:
         spec = json.load(file)
-    if spec["language"] in ("cpp", "rust"):
+    if spec["language"] in SUFFIX:
         batch = Batch(spec)
         batch.compile(list(batch.bodies))
         batch.execute()

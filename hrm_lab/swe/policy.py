@@ -195,9 +195,15 @@ def around(x: Tensor, span: Tensor, last: Tensor) -> Tensor:
     return mean.to(x.dtype) + pick(before, low - 1) + pick(after, high.minimum(last))
 
 
-def collate(examples: list[Example], device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """A padded batch: tokens (B, T, 8), span, kind, added, pointer, wide, weight (B, N, ...), mask (B, 1, 1, T)."""
+def collate(examples: list[Example], device: torch.device | str = "cpu", rounded: bool = False) -> dict[str, Tensor]:
+    """A padded batch: tokens (B, T, 8), span, kind, added, pointer, wide, weight (B, N, ...), mask (B, 1, 1, T).
+
+    rounded: T is a multiple of 32, from 256 on of 128. The kernels of a CPU keep memory for each shape that they met.
+    """
     T = min(LONGEST, max(len(e.tokens) for e in examples))
+    if rounded:
+        step = 32 if T <= 256 else 128
+        T = -(-T // step) * step
     N, B = max(len(e.kind) for e in examples), len(examples)
     found = {}
     for name in FIELDS:

@@ -94,7 +94,7 @@ def validate(policy: Policy, examples: list[Example], c: PolicyTraining, device)
     total, ranks = 0.0, []
     for at in range(0, len(examples), 4):
         part = examples[at:at + 4]
-        batch = collate(part, device)
+        batch = collate(part, device, rounded=True)
         *_, (scores, *_) = policy(batch)
         total -= float((scores + batch["weight"]).log_softmax(-1)[:, 0].sum())
         ranks += [rank(row[:len(e.kind)].cpu().numpy()) for row, e in zip(scores, part, strict=True)]
@@ -131,7 +131,7 @@ def train(config: PolicyConfig, c: PolicyTraining, data: list[Example], valid: l
     while step < c.steps and clock.wall < c.seconds and factor > 0.05:
         if not order:
             order, turn = list(turn), rng.permutation(len(data))
-        batch = collate([data[n] for n in order[:c.batch]], place)
+        batch = collate([data[n] for n in order[:c.batch]], place, rounded=True)
         if config.wide:
             batch["base"] = pad_sequence([bases[n] for n in order[:c.batch]], batch_first=True).to(place)
         order = order[c.batch:]

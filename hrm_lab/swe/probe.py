@@ -260,7 +260,7 @@ def _told(output: str, of: dict[int, list[int]], asked: list[tuple[str, str] | N
         for site, numbers in of.items():
             each = told["sites"].get(str(site))  # None: no test comes there
             for place, n in enumerate(numbers):
-                value = each[test][place] if each else SAME
+                value = each[test][place] if each else UNKNOWN if test in told["cut"] else SAME
                 if value in (SAME, CRASH):
                     values[n, test] = value
                 elif value > CRASH and values[n, test] == UNKNOWN:

@@ -8,7 +8,10 @@ _depths = {}  # (site, test) -> frames below a return; None if they differ: a ca
 _RAISED = ("raised", "")
 _calls = 0
 _test = -1
-_spent = 0  # evaluations of candidates
+_spent = _late = 0  # evaluations of candidates; those of visits after the first VISITS of a site in a test
+_VISITS, _MOST, _LATE = 20, 2000, 200_000  # later visits evaluate what has changed nothing so far
+_cut = set()  # tests that were ended early
+_open = set()  # (site, test) that were visited more often: of what has changed nothing there nobody knows
 _whole = []  # for each test, whether all candidates that it reached were evaluated; one that reached none tells nothing
 
 
@@ -56,10 +59,48 @@ def _depth():
     return n
 
 
+def _shared(original, value, candidate, own, use):
+    """Whether two equal values differ in whom a later change reaches: one of them is a copy."""
+    if use == "truth" or type(value) not in (list, dict, set) or value is own:
+        return False
+    return (original() is value) or (candidate() is own)
+
+
+def _still(site, use, original, candidates, seen):
+    """A later visit: who has changed nothing so far is evaluated, as long as there is time."""
+    global _late
+    left = [i for i, known in enumerate(seen[1]) if known is None] if (site, _test) not in _open else []
+    if not left:
+        return original()
+    seen[0], _late = seen[0] + 1, _late + len(left)
+    if seen[0] > _MOST or _late > _LATE:
+        _open.add((site, _test))
+        return original()
+    value, shown, failed = _tried(original, use)
+    for i in left:
+        own, got, error = _tried(candidates[i], use)
+        if isinstance(error, _Unknown) or got == shown != _RAISED and _shared(original, value, candidates[i], own, use):
+            seen[1][i] = "unknown"
+        elif got != shown:
+            seen[1][i] = "crash" if got == _RAISED else hash((None, seen[0], got))
+    if failed is not None:
+        raise failed
+    return value
+
+
+def _tried(function, use):
+    """(value, what is shown of it, what it raised)."""
+    try:
+        return *_shown(function, use), None
+    except Exception as error:
+        return None, _RAISED, error
+
+
 def __probe__(site, use, original, candidates):
     global _calls, _spent
     _calls += 1
     if _calls > 5000:
+        _cut.add(_test)
         raise _Enough
     if _test < 0:
         return original()
@@ -71,8 +112,8 @@ def __probe__(site, use, original, candidates):
         depth = _depth()
         if _depths.setdefault((site, _test), depth) != depth:
             _depths[site, _test] = None
-    if seen[0] >= 20:
-        return original()
+    if seen[0] >= _VISITS:
+        return _still(site, use, original, candidates, seen)
     if _spent > 400_000:
         _whole[_test] = False
         return original()
@@ -90,12 +131,14 @@ def __probe__(site, use, original, candidates):
             given.append("")
             continue
         try:
-            got = _shown(candidate, use)[1]
+            own, got = _shown(candidate, use)
+            if got == shown and _shared(original, value, candidate, own, use):
+                got = "unknown"
         except _Unknown:
             got = "unknown"
         except Exception:
             got = _RAISED
-        given.append(got[1])
+        given.append(shown[1] if got == "unknown" else got[1])
         if known is None and got == shown:
             continue
         if got == "unknown" or known is None and got == _RAISED:
@@ -112,8 +155,10 @@ def __probe_report__():
     table = {}
     for site, tests in _probed.items():
         size, codes = max(len(one[1]) for one in tests.values()), {"unknown": -1, None: 0, "crash": 1}
-        table[site] = [[codes.setdefault(value, len(codes) - 1) for value in tests[i][1]] if i in tests else [0] * size
-                       for i in range(_test + 1)]
+        table[site] = [[-1 if value is None and (i in _cut or (site, i) in _open) else codes.setdefault(
+            value, len(codes) - 1) for value in tests[i][1]] if i in tests else [-1 if i in _cut else 0] * size
+            for i in range(_test + 1)]
     last = [_given[i] if i in _given and _depths[_given[i][0], i] and _given[i][1] else None for i in range(_test + 1)]
     whole = [_whole[i] and any(i in tests for tests in _probed.values()) for i in range(_test + 1)]
-    print("<probe>" + json.dumps({"sites": table, "whole": whole, "given": last}, separators=(",", ":")) + "</probe>")
+    told = {"sites": table, "whole": whole, "given": last, "cut": list(_cut)}
+    print("<probe>" + json.dumps(told, separators=(",", ":")) + "</probe>")

@@ -40,6 +40,8 @@ class Project:
         root = Path(os.path.commonpath([program.parent, tests if tests.is_dir() else tests.parent]))
         while (root / "__init__.py").exists():
             root = root.parent
+        above = named_above(program, tests)
+        root = above if above in root.parents else root
         marked = (folder for folder in (root, *root.parents) if any((folder / mark).exists() for mark in MARKS))
         found, home = next(marked, root), Path.home()
         return cls(root if found in (home, *home.parents) else found, program, tests)
@@ -85,6 +87,19 @@ class Project:
             shutil.copyfile(path, target)
             shutil.copymode(path, target)
         return ""
+
+
+def named_above(program: Path, tests: Path) -> Path:
+    """The folder from which tests import the program by a name with dots, as far up as one does."""
+    stem, found = re.escape(program.stem), program.parent
+    forms = [rf"^\s*(?:from|import)\s+([\w.]+)\.{stem}\b", rf"^\s*from\s+([\w.]+)\s+import\s.*\b{stem}\b"]
+    for path in (path for path in below(tests) if path.suffix == ".py"):
+        text = path.read_text(errors="replace")
+        for name in (name for form in forms for name in re.findall(form, text, re.MULTILINE)):
+            parts = tuple(name.split("."))
+            if program.parent.parts[-len(parts):] == parts and len(parts) < len(program.parts) - 1:
+                found = min(found, program.parents[len(parts)], key=lambda folder: len(folder.parts))
+    return found
 
 
 def below(folder: Path) -> Iterator[Path]:

@@ -9,6 +9,7 @@ cannot be collected because of the program counts as one test, named by the file
 """
 
 import json
+import re
 import secrets
 import shutil
 import subprocess
@@ -25,8 +26,9 @@ from .sandbox import PYTEST_CPU, Result, answer, ending, outcome_of, tier
 from .sandbox_worker import send
 
 WORKER = Path(__file__).with_name("project_worker.py")
-FIRST = Limits(cpu_seconds=30, wall_seconds=90, memory_mb=1024, processes=64, open_files=256, fuel=5_000_000)
-FUEL, CPU, WALL = 200_000, 3.0, 10.0  # a candidate's least limits: fuel of each test; seconds of all
+FIRST = Limits(cpu_seconds=30, wall_seconds=90, memory_mb=1024, processes=64, open_files=256, fuel=5_000_000,
+               idle_seconds=20)
+FUEL, CPU, WALL, IDLE = 200_000, 3.0, 10.0, 2.0  # a candidate's least limits: fuel of each test; seconds of all
 SLOWER = 10  # times the fuel of the program as it is, and three times its seconds, that a candidate may use
 
 
@@ -60,11 +62,11 @@ class Said:
                 lines |= {name: tuple(ran)} if ran is not None else {}
             elif what == "imported":
                 imports = rest[0]
-                lines |= {"import": tuple(rest[3])} if rest[3] is not None else {}
+                lines |= {"import": tuple(rest[1])} if rest[1] is not None else {}
             elif what == "collection":
                 collection[rest[0]] = rest[1]
             else:
-                status, modules = rest
+                status, modules, imports = rest  # a test or a fixture may be the first to import
         return cls(tests, collection, lines, ticks, imports, status, tuple(modules), forged)
 
     def names(self) -> tuple[str, ...]:
@@ -148,7 +150,8 @@ class ProjectServer:
         hangs = end or "fuel" in self.first.tests.values()
         self.limits = replace(self.limits, fuel=min(10 * FIRST.fuel, max(FUEL, SLOWER * max(used, default=0))),
                               cpu_seconds=max(CPU, seconds if hangs else 3 * seconds),
-                              wall_seconds=max(WALL, wall if hangs else 5 * wall))
+                              wall_seconds=max(WALL, wall if hangs else 5 * wall),
+                              idle_seconds=IDLE if end == "wall" else max(IDLE, 2 * (wall - seconds)))
 
     def refuse(self, said: Said, end: str, output: str):
         """Raise ValueError for tests that say nothing of the program."""
@@ -161,8 +164,9 @@ class ProjectServer:
                    if name not in text or "cannot import name" in text or not said.imports]
         if foreign:
             raise ValueError(f"--tests: pytest cannot collect {tests}; it says:\n{self.plain(foreign[0]).strip()}")
+        word = re.compile(rf"\b{re.escape(self.project.program.stem)}\b")  # of a test that runs it as a script
         if not said.imports and not end and not any(
-                name in path.read_text(errors="replace") for path in below(tests) if path.suffix == ".py"):
+                word.search(path.read_text(errors="replace")) for path in below(tests) if path.suffix == ".py"):
             raise ValueError(f"--tests: no test of {tests} imports {self.project.program}; expected tests of PROGRAM")
 
     def plain(self, text: str) -> str:

@@ -247,7 +247,7 @@ class Worker:
                                 if "__probe_next__" in getattr(module, "__dict__", ())), None)
 
     def pytest_collection_finish(self, session):
-        self.report("imported", self.imports, [item.nodeid for item in session.items], 0, self.seen())
+        self.report("imported", self.imports, self.seen())
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item, nextitem):
@@ -276,7 +276,7 @@ class Worker:
             self.probed.__probe_report__()
             sys.stdout.flush()
         if self.orders["mode"] != "fresh":  # summaries are for people
-            self.report("end", int(bool(session.testsfailed)), self.imported() if self.tracing else [])
+            self.report("end", int(bool(session.testsfailed)), self.imported() if self.tracing else [], self.imports)
             os._exit(0)
         return result
 
@@ -323,7 +323,7 @@ def main():
     sys.stdout.flush()
     sys.stderr.flush()
     if worker.report:
-        worker.report("end", status, [])
+        worker.report("end", status, [], worker.imports)
         os._exit(0)
     told.seek(0)
     sandbox_worker.send(replies, {"error": told.read().decode("utf-8", "replace")[-TEXT:]})

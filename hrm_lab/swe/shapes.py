@@ -30,8 +30,9 @@ def arguments(p: Program, e: Node):
             yield ("add-argument", args.end - 1, args.end - 1, (", " if parts else "") + extra)
     wanted = p.calls.get(name)
     if wanted is None and len(parts) == 1 and args.parts[0].role != "comprehension" and name not in p.table.returns:
-        yield from (("add-argument", args.end - 1, args.end - 1, f", {extra}") for extra in p.names(e.start)[-4:]
-                    if extra not in texts)
+        own = [text for text in (f"self.{one}" for one in p.attributes) if text in p.code][:4]
+        yield from (("add-argument", args.end - 1, args.end - 1, f", {extra}") for extra in (
+            *p.names(e.start)[-4:], *own) if extra not in texts)
     if wanted is not None and len(parts) < wanted or wanted is None and not parts or name in ("range", "min", "max"):
         if name == "range" and len(parts) == 1:
             for first in dict.fromkeys(("1", "2", *p.names(e.start, "num"))):
@@ -279,6 +280,7 @@ def substitutes(p: Program, e: Node):
                 and e.end <= node.end) \
                 and not (kind == "bool") ^ (known == "bool") and p.visible(node, e.start) \
                 and (not strict or e.role in ("name", "call", "subscript", "attribute")):
-            if strict and e.role == "name" and kind != known and node.role not in ("call", "subscript", "attribute"):
+            if strict and e.role == "name" and kind != known and node.role not in ("call", "subscript", "attribute") \
+                    and not (node.role == "binary" and text in map(p.text, node.parts)):  # the rest of x + y is back
                 continue
             yield ("substitute", *at, p.place(e, other, level))

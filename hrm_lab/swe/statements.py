@@ -216,6 +216,8 @@ def branches(p: Program, s: Node):
     if s.role == "exprstmt" and s.parts and s.parts[0].role == "call":
         call = s.parts[0]
         yield ("return", s.start, s.start, "return ")
+        if p.language == "python" and _generator(p, s):
+            yield from (("return", s.start, s.start, word) for word in ("yield ", "yield from "))
         for name in p.names(s.start):
             yield ("assign-result", call.start, call.start, f"{name} = ")
     elif s.role == "exprstmt" and s.parts and s.parts[0].role == "yield":
@@ -234,6 +236,11 @@ def branches(p: Program, s: Node):
                 yield ("return", s.start, s.end, f"return {other}{end}")
         if value is not None and value.role == "call":
             yield ("return", s.start, s.end, p.text(value) + end)
+        if value is not None and p.language == "python":
+            whole = p.code[value.start:s.end]
+            yield ("return", s.start, s.end, f"yield {whole}")
+            if _generator(p, s):
+                yield ("return", s.start, s.end, f"yield from {whole}")
     holder = s.parts[0] if s.role == "exprstmt" and s.parts else s
     if holder.role in ("assign", "augassign") and (right := holder.get("right")) is not None:
         yield ("return", s.start, s.end, f"return {p.text(right)}{end}")
@@ -241,6 +248,10 @@ def branches(p: Program, s: Node):
             yield ("assign-result", s.start, s.end, p.text(right) + end)
     if holder.role == "raise" or s.role == "raise":
         yield from (("return", s.start, s.end, f"return {value}{end}") for value in (p.table.none, p.table.false))
+
+
+def _generator(p: Program, s: Node) -> bool:
+    return any(node.role == "yield" for node in p.function(s).walk())
 
 
 def wholesale(p: Program, s: Node):

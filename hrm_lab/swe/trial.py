@@ -36,7 +36,7 @@ def ranks(prior: LinearPrior | Policy, examples: Iterable[Example]) -> np.ndarra
         return np.array([rank(prior.weights[one.wide].sum(1)) for one in examples])
     device, found = next(prior.parameters()).device, []
     for one in examples:
-        *_, (scores, *_) = prior(collate([one], device))
+        *_, (scores, *_) = prior(collate([one], device, rounded=True))
         found.append(rank(scores[0].cpu().numpy()))
     return np.array(found)
 

@@ -81,6 +81,17 @@ def test_the_order_does_not_depend_on_the_hash_seed():
      "def f(a: list):\n    for i in range(len(a)):\n        print(a[i])\n"),
     ("def f(a: list):\n    return max(a)\n", "def f(a: list):\n    return min(a)\n"),
     ("def f(a: list):\n    return a\n", "def f(a: list):\n    return sorted(a)\n"),
+    ("def f(a):\n    for x in a:\n        return x\n", "def f(a):\n    for x in a:\n        yield x\n"),
+    ("def f(a):\n    yield 1\n    f(a[1:])\n", "def f(a):\n    yield 1\n    yield from f(a[1:])\n"),
+    ("def f(a=[]):\n    return a\n", "def f(a=None):\n    return a\n"),
+    ("def f(a, b):\n    return f(a, b)\n", "def f(a, b):\n    return f(a - b, b)\n"),
+    ("def f(a, i):\n    return a[i - 1] - a[i]\n", "def f(a, i):\n    return a[i - 1] - 2 * a[i]\n"),
+    ("def f(a, k):\n    if k:\n        return f(a)\n    return a + (k,), 1\n",
+     "def f(a, k):\n    if k:\n        return f(a + (k,))\n    return a + (k,), 1\n"),
+    ("class A:\n    def __init__(self, n, unit=None):\n        self.n, self.unit = n, unit\n\n    def more(self):\n"
+     "        return A(self.n)\n",
+     "class A:\n    def __init__(self, n, unit=None):\n        self.n, self.unit = n, unit\n\n    def more(self):\n"
+     "        return A(self.n, self.unit)\n"),
     ("def f(a, b):\n    if a:\n        return b\n", "def f(a, b):\n    if a and b:\n        return b\n"),
     ("def f(a: str):\n    return a\n", "def f(a: str):\n    return a[::-1]\n"),
     ("def f(a: list):\n    return a[0] / len(a)\n",

@@ -102,6 +102,21 @@ def test_a_run_goes_on_where_it_was_killed(tmp_path):
         scores(both, ks=(3,))
 
 
+def test_the_command_prints_scores_and_what_they_cost(tmp_path, monkeypatch, capsys):
+    for name, stub in {"human_eval": lambda cache: [DOUBLE] * 9, "bundled": lambda cache: (cache, ""),
+                       "load": lambda *given: given,
+                       "sampler": lambda *_: lambda prompts, n: [["    return 2 * x\n"]] * len(prompts)}.items():
+        monkeypatch.setattr(generation, name, stub)
+    generation.main(["--cache", str(tmp_path), "--n", "1", "--out", str(tmp_path / "new/rows.jsonl")])
+    said = json.loads(capsys.readouterr().out)
+    assert said["pass@1"]["value"] == 1 and said["pass@1"]["n"] == 1 and said["peak_gb"] > 0 < said["cpu_seconds"]
+
+
+def test_a_child_that_fails_says_why(tmp_path):
+    with pytest.raises(RuntimeError, match="invalid int value: 'x'"):
+        generation.measure(tmp_path, "x", tmp_path / "rows.jsonl")
+
+
 def test_single_samples_have_the_interval_of_a_share():
     rows = [{"id": str(i), "outcome": "passed" if i < 3 else "failed"} for i in range(20)]
     found = scores(rows)["pass@1"]

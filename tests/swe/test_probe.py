@@ -5,7 +5,7 @@ import ast
 import numpy as np
 import pytest
 
-from hrm_lab.swe.edits import apply, candidates
+from hrm_lab.swe.edits import Edit, apply, candidates
 from hrm_lab.swe.evidence import Evidence, gather
 from hrm_lab.swe.orders import KindBalanced, Uniform
 from hrm_lab.swe.probe import CRASH, RIGHT, SAME, TWIN, UNKNOWN, WRONG, Facts, probe, pure
@@ -73,6 +73,23 @@ def test_the_probe_reads_pytest_modules_and_programs_with_future_imports():
              "class TestB:\n    def test_b(self):\n        assert second([1, 1], 4) == 1\n")
     found = search(program, tests, Uniform(0), budget=3)
     assert found.evidence.failing == ("test_a",) and found.ruled_out > 100
+
+
+@pytest.mark.parametrize(("program", "old", "new", "tests", "told"), [
+    ("def f(n):\n    total = 0\n    for i in range(n):\n        total += i % 90\n    return total\n", "i % 90", "i",
+     "assert f(100) == 4950", "changed"),  # differs after many visits only
+    ("def f(n):\n    total = 0\n    for i in range(n):\n        total += i % 900\n    return total\n", "i % 900",
+     "i", "assert f(100) == 4951", "same"),
+    ("def f(xs):\n    ys = xs\n    ys.append(1)\n    return ys\n", "ys = xs", "ys = xs[:]",
+     "a = [0]\nassert f(a) == [0, 1] and a == [0]", "unknown"),  # equal, but a copy
+    ("def f(xs):\n    for i in range(9000):\n        xs[0] += min(i, 8000)\n    return xs\n", "min(i, 8000)", "i",
+     "assert f([0])[0] == sum(range(9000))", "unknown"),  # the probe ends before it differs
+])
+def test_what_was_not_seen_to_differ_is_not_the_same(program, old, new, tests, told):
+    start = program.index(old)
+    edit = Edit("name", start, start + len(old), new)
+    values = probe(program, [edit], tests, gather(program, tests)).values
+    assert {"changed": values > CRASH, "same": values == SAME, "unknown": values == UNKNOWN}[told].all(), values
 
 
 def test_the_best_of_twins_stays():

@@ -4,6 +4,7 @@ import json
 import subprocess
 import textwrap
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,6 +175,21 @@ SHAPES = {  # files, program, tests, number of tests
                 open("left.txt", "x").close()
                 assert clamp.CALLS == [1] and clamp.clamp(7, 1, 3) == 3
             """}, "clamp.py", "test_it.py", 1),
+    "a fixture imports the program, and nothing else does": ({
+        "src/clamp.py": CLAMP, "tests/conftest.py": """
+            import pathlib, sys
+            import pytest
+            sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "src"))
+
+            @pytest.fixture
+            def f():
+                from clamp import clamp
+                return clamp
+            """, "tests/test_f.py": "def test_f(f):\n    assert f(7, 1, 3) == 3\n"}, "src/clamp.py", "tests", 1),
+    "a name with dots from above all files": ({
+        "week/one/clamp.py": CLAMP,
+        "week/one/test_it.py": TEST.replace("from clamp", "from week.one.clamp")}, "week/one/clamp.py",
+        "week/one/test_it.py", 2),
     "the program breaks at import": ({
         "clamp.py": FIXED + "\nLIMITS = [1, 3]\nLOW = LIMITS[2]\n",
         "test_clamp.py": TEST}, "clamp.py", "test_clamp.py", 1),
@@ -216,6 +232,27 @@ def test_a_hanging_program_is_repaired(tmp_path):
     report = repair(tmp_path / "total.py", tmp_path / "test_total.py", budget=3, prior=Knows(wrong, right), tree=False)
     assert report.resolved and "+        n -= 1" in report.patch, str(report)  # with more fuel than the others had
     assert list(report.tests_before.values()) == ["passed", "fuel", "fuel"]
+
+
+def test_candidates_that_sleep_are_cut_off_early(tmp_path):
+    wait = "\n\ndef wait(n):\n    time.sleep(n)\n    return n\n"
+    lay(tmp_path, {"clamp.py": "import time\n" + CLAMP + wait, "test_clamp.py": TEST + textwrap.dedent("""
+        import subprocess, sys
+        from clamp import wait
+
+        def test_wait():
+            assert wait(0) == 0
+
+        def test_a_child_that_works():
+            subprocess.run([sys.executable, "-c", "while __import__('time').process_time() < 0.1: pass"], check=True)
+        """)})
+    with ProjectServer(Project.of(tmp_path / "clamp.py", tmp_path / "test_clamp.py"), (tmp_path / "clamp.py")
+                       .read_text()) as server:
+        server.limits = replace(server.limits, idle_seconds=0.3, wall_seconds=60)
+        asleep = server.run(server.program.replace("sleep(n)", "sleep(50)"))
+        assert asleep.outcome == "wall" and asleep.tests["test_clamp.py::test_inside"] == "passed"
+        right = server.program.replace("high:\n        return low", "high:\n        return high")
+        assert server.run(right).outcome == "passed"
 
 
 def test_the_same_arguments_give_the_same_executions(tmp_path):

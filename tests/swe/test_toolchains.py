@@ -13,6 +13,11 @@ ROWS = {
              "    if (new Solution().add(1, 2) != 3) throw new AssertionError();\n  }\n}\n"),
     "cpp": ("#include<stdio.h>\nint add(int a, int b) {\n  return a + b;\n}\n",
             "#undef NDEBUG\n#include<assert.h>\nint main(){ assert (add(1, 2) == 3); }\n"),
+    "go": ('package main\n\nimport "os"\n\nvar _ = os.Exit\n\n'
+           "func add(a int, b int) int {\n\treturn a + b\n}\n",
+           'package main\n\nimport "testing"\nimport "github.com/stretchr/testify/assert"\n\n'
+           "func TestAdd(t *testing.T) {\n\tassert := assert.New(t)\n\tassert.Equal(3, add(1, 2))\n"
+           "\tassert.Equal([]byte{1}, []byte{byte(add(1, 0))})\n}\n"),
     "rust": ("fn main(){}\nuse rand::Rng;\nuse regex::Regex;\nuse md5;\nfn add(a:i32, b:i32) -> i32 {\n    a + b\n}\n",
              "#[cfg(test)]\nmod tests {\n  use super::*;\n  #[test]\n  fn t() { assert_eq!(add(1, 2), 3); }\n}\n"),
 }
