@@ -1,13 +1,15 @@
-"""Test generation measured: cycles on boundaries that the model computes itself, the three forms, speed of writing.
+"""Test generation measured: cycles on boundaries, the three forms, what the base is worth.
 
     python benchmarks/testgen.py --part cycles --n 1500 --epochs 10 --test 400 --seeds 2
     python benchmarks/testgen.py --part forms --n 1500 --seconds 70 --test 150
+    python benchmarks/testgen.py --part start --n 2000 --epochs 7 --test 150
 
 cycles: recursion over the source in four depths at equal parameters, and more layers without it, on the arithmetic that
 expressions usually do.
 forms: HRM encoder and decoder, its control without recursion, HRM-Text and a plain causal Llama of `transformers`, from
-scratch on the same examples for as many CPU-seconds each, judged on new values and on validation wordings. Each row is
-printed when it is there. The last line is one JSON object.
+scratch on the same examples for as many CPU-seconds each, judged on new values and on validation wordings.
+start: the network without recursion from the shipped base and from random weights, fine-tuned alike as in notebook 04.
+Each row is printed when it is there. The last line is one JSON object.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from hrm_lab.model import count_parameters
 from hrm_lab.testgen import arithmetic, finetune, prefix_lm, scores, study, writer
 from hrm_lab.testgen.finetune import Training
 
+ROOT = Path(__file__).resolve().parents[1]
 SHAPE = {"H_cycles": 1, "L_cycles": 2}
 
 
@@ -52,7 +55,7 @@ def forms(codec, data, plan, arguments, folder: Path) -> dict:
     learn, valid = (writer.pairs(writer.examples(rows, codec.lexicon, data.domain), codec)
                     for rows in (data.train, data.valid[arguments.test:]))
     found = {}
-    for name, make in made.items():
+    for name, make in ((name, make) for name, make in made.items() if name in (arguments.only or made)):
         def fit(epochs: int, pairs: list, seed: int, make=make, name=name) -> tuple:
             torch.manual_seed(seed)
             model, own = make(), replace(plan, epochs=epochs, patience=epochs, seed=seed)
@@ -76,23 +79,48 @@ def forms(codec, data, plan, arguments, folder: Path) -> dict:
     return found
 
 
+def start(base, codec, data, plan, folder: Path) -> dict:
+    made = {"from the base": lambda: study.tuned_from(base, H_cycles=0),
+            "from random weights": lambda: study.build(codec, SHAPE | {"H_cycles": 0})}
+    found = {}
+    for name, make in made.items():
+        model = make()
+        run = study.train(model, codec, data, plan, folder / name)
+        free, row = study.model_rival(model, codec, False), {"correct_by_epoch": [h["correct"] for h in run["history"]],
+                                                             "train_cpu_seconds": run["cpu_seconds"]}
+        for axis, records in {**data.held, "validation wordings": data.valid}.items():
+            row[axis] = {key: score for key, score in study.judged(free, codec, data.domain, records).items()
+                         if key in ("correct", "mutation", "valid", "perplexity")}
+            print(f"{name}, {axis}: " + "; ".join(f"{key} {metrics.format_score(s)}" for key, s in row[axis].items()),
+                  flush=True)
+        print(f"{name}: correct validation wordings by epoch {row['correct_by_epoch']}", flush=True)
+        found[name] = row
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--part", choices=("cycles", "forms"), required=True)
+    parser.add_argument("--part", choices=("cycles", "forms", "start"), required=True)
     parser.add_argument("--n", type=int, default=1500, help="training examples")
-    parser.add_argument("--epochs", type=int, default=12, help="of cycles")
+    parser.add_argument("--epochs", type=int, default=12, help="of cycles and start")
     parser.add_argument("--seconds", type=float, default=80, help="of forms: CPU-seconds that each trains")
+    parser.add_argument("--only", action="append", help="of forms: one by its name; may be given again")
     parser.add_argument("--test", type=int, default=200, help="requirements an axis")
     parser.add_argument("--seeds", type=int, default=1, help="of cycles")
     given = parser.parse_args()
     runs.set_threads()
     media = study.media()
     data = study.prepare(media, given.n, given.test + 50, given.test)
-    codec = study.learn_codec([], data.train, [media], 2600)
+    if given.part == "start":
+        codec, base = study.load_base(ROOT / "weights" / "testgen-base")
+    else:
+        codec = study.learn_codec([], data.train, [media], 2600)
     plan = Training(epochs=given.epochs, patience=given.epochs, visible_from=codec.first_placeholder)
     with tempfile.TemporaryDirectory() as folder:
         if given.part == "cycles":
             found = cycles(codec, media, plan, given, Path(folder))
+        elif given.part == "start":
+            found = start(base, codec, data, plan, Path(folder))
         else:
             found = forms(codec, data, plan, given, Path(folder))
     print(json.dumps({"part": given.part, "n": given.n, "vocabulary": codec.size,

@@ -205,7 +205,8 @@ def test_a_small_study_trains_judges_and_writes_its_report(tmp_path):
     assert len(findings.goals(tables["fine-tuned"])) == 7 and any("perplexity" in s.lower() for s in sentences)
     sample = {"requirement": "r", "tests": {"base": "", "fine-tuned": "Feature: x"}}
     gates = {name: study.gate(table["base"], table[name], few["values"], MEDIA) for name in ("fine-tuned", "base")}
-    assert findings.gated(gates).startswith("The gate: promoted fine-tuned, base") and findings.likened({}) == []
+    assert findings.gated(gates).startswith("The gate: promoted fine-tuned, base")
+    assert "none were judged" in findings.likened({})[0]
     paths = findings.write_report(tmp_path, {"a": 1}, found["history"], tables, sentences, [sample])
     assert [path.name for path in paths] == list(findings.FILES) and all(path.is_file() for path in paths)
     assert "## values" in (tmp_path / "FINE_TUNING_REPORT.md").read_text()
