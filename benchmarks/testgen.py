@@ -1,6 +1,6 @@
 """Test generation measured: cycles on boundaries, the three forms, what the base is worth.
 
-    python benchmarks/testgen.py --part cycles --n 1500 --epochs 10 --test 400 --seeds 2
+    python benchmarks/testgen.py --part cycles --n 1500 --epochs 8 --test 300 --seeds 1
     python benchmarks/testgen.py --part forms --n 1500 --seconds 70 --test 150
     python benchmarks/testgen.py --part start --n 2000 --epochs 7 --test 150
 
@@ -88,7 +88,7 @@ def start(base, codec, data, plan, folder: Path) -> dict:
         run = study.train(model, codec, data, plan, folder / name)
         free, row = study.model_rival(model, codec, False), {"correct_by_epoch": [h["correct"] for h in run["history"]],
                                                              "train_cpu_seconds": run["cpu_seconds"]}
-        for axis, records in {**data.held, "validation wordings": data.valid}.items():
+        for axis, records in {**data.held, "validation wordings": data.valid[:len(data.held["values"])]}.items():
             row[axis] = {key: score for key, score in study.judged(free, codec, data.domain, records).items()
                          if key in ("correct", "mutation", "valid", "perplexity")}
             print(f"{name}, {axis}: " + "; ".join(f"{key} {metrics.format_score(s)}" for key, s in row[axis].items()),
