@@ -1,12 +1,15 @@
-"""Test generation measured: cycles on boundaries that the model computes itself, the three forms, speed of writing.
+"""Test generation measured: cycles on boundaries, the three forms, what the base is worth.
 
-    python benchmarks/testgen.py --part cycles --n 1500 --epochs 12 --test 300 --seeds 3
-    python benchmarks/testgen.py --part forms --n 1500 --epochs 12 --test 200
+    python benchmarks/testgen.py --part cycles --n 1500 --epochs 8 --test 300 --seeds 1
+    python benchmarks/testgen.py --part forms --n 1500 --seconds 70 --test 150
+    python benchmarks/testgen.py --part start --n 2000 --epochs 7 --test 150
 
-cycles: recursion over the source 0, 1 and 2 times at equal parameters, on the arithmetic that expressions usually do.
-forms: HRM encoder and decoder, its control without recursion, HRM-Text and a plain Llama of `transformers`, from
-scratch on the same examples, judged on new values and on validation wordings; and a Llama that trains for as many CPU-
-seconds as HRM-Text took. Each row is printed when it is there. The last line is one JSON object.
+cycles: recursion over the source in four depths at equal parameters, and more layers without it, on the arithmetic that
+expressions usually do.
+forms: HRM encoder and decoder, its control without recursion, HRM-Text and a plain causal Llama of `transformers`, from
+scratch on the same examples for as many CPU-seconds each, judged on new values and on validation wordings.
+start: the network without recursion from the shipped base and from random weights, fine-tuned alike as in notebook 04.
+Each row is printed when it is there. The last line is one JSON object.
 """
 
 import argparse
@@ -19,72 +22,108 @@ import torch
 
 from hrm_lab import metrics, runs
 from hrm_lab.model import count_parameters
-from hrm_lab.testgen import arithmetic, prefix_lm, scores, study, writer
+from hrm_lab.testgen import arithmetic, finetune, prefix_lm, scores, study, writer
 from hrm_lab.testgen.finetune import Training
 
+ROOT = Path(__file__).resolve().parents[1]
 SHAPE = {"H_cycles": 1, "L_cycles": 2}
-AS_LONG = "Llama, as long as HRM-Text"
 
 
 def cycles(codec, media, plan, arguments, folder: Path) -> dict:
-    arms = {"0": {"H_cycles": 0}, "1": {"H_cycles": 1}, "2": {"H_cycles": 2}}
+    arms = {"no recursion": {"H_cycles": 0}, "1 x 2": {}, "2 x 2": {"H_cycles": 2}, "1 x 4": {"L_cycles": 4},
+            "no recursion, twice the layers": {"H_cycles": 0, "H_layers": 2, "L_layers": 2}}
     made = {}
     for seed in range(arguments.seeds):
         found = arithmetic.compare(codec, media, SHAPE, arms, replace(plan, seed=seed), arguments.n, arguments.test,
                                    folder / str(seed))
         for name, row in found.items():
-            print(f"seed {seed}, {name} cycles: correct {metrics.format_score(row['correct'])}, minus none "
-                  f"{100 * row['minus_first']['value']:+.1f} points ({100 * row['minus_first']['low']:+.1f} to "
-                  f"{100 * row['minus_first']['high']:+.1f}), {row['cpu_seconds']:.0f} CPU-s", flush=True)
-        made[seed] = {name: {k: v for k, v in row.items() if k != "right"} for name, row in found.items()}
+            for kind, score in row["correct"].items():
+                less = row["minus_first"][kind]
+                print(f"seed {seed}, {name}, {kind}: correct {metrics.format_score(score)}, minus no recursion "
+                      f"{100 * less['value']:+.1f} points ({100 * less['low']:+.1f} to {100 * less['high']:+.1f}), "
+                      f"{row['cpu_seconds']:.0f} CPU-s", flush=True)
+        made[seed] = found
     return made
 
 
 def forms(codec, data, plan, arguments, folder: Path) -> dict:
+    """Each form trains for `arguments.seconds`, in whole epochs: what one takes is measured on 384 examples before."""
     made = {"HRM encoder": lambda: study.build(codec, SHAPE),
             "its control": lambda: study.build(codec, SHAPE | {"H_cycles": 0}),
-            "HRM-Text": lambda: prefix_lm.hrm_text(codec.size), "Llama": lambda: prefix_lm.plain_lm(codec.size),
-            AS_LONG: lambda: prefix_lm.plain_lm(codec.size)}
+            "HRM-Text": lambda: prefix_lm.hrm_text(codec.size), "Llama": lambda: prefix_lm.plain_lm(codec.size)}
     held = {"values": data.held["values"], "validation wordings": data.valid[:arguments.test]}
+    learn, valid = (writer.pairs(writer.examples(rows, codec.lexicon, data.domain), codec)
+                    for rows in (data.train, data.valid[arguments.test:]))
     found = {}
-    for name, make in made.items():
-        torch.manual_seed(0)
-        model, clock = make(), runs.Clock()
-        epochs = plan.epochs if name != AS_LONG else round(
-            plan.epochs * found["HRM-Text"]["train_cpu_seconds"] / found["Llama"]["train_cpu_seconds"])
-        study.train(model, codec, data, replace(plan, epochs=epochs, patience=epochs), folder / name, check_n=1)
-        spent, row = clock.cpu, {"epochs": epochs}
+    for name, make in ((name, make) for name, make in made.items() if name in (arguments.only or made)):
+        def fit(epochs: int, pairs: list, seed: int, make=make, name=name) -> tuple:
+            torch.manual_seed(seed)
+            model, own = make(), replace(plan, epochs=epochs, patience=epochs, seed=seed)
+            return model, finetune.fit(model, own, pairs, valid[:50], folder / f"{name} {len(pairs)}")
+
+        warm, timed = (row["cpu_seconds"] for row in fit(2, learn[:384], 1)[1]["history"])
+        epoch = (timed - warm) * len(learn) / 384
+        model, run = fit(max(1, round(arguments.seconds / epoch)), learn, 0)
+        row = {"parameters": count_parameters(model), "epochs": len(run["history"]),
+               "train_cpu_seconds": run["cpu_seconds"]}
         for axis, records in held.items():
             clock = runs.Clock()
             texts = writer.write(model, codec, [r.input for r in records])
+            judged = scores.executed(records, texts, data.domain)
             row[axis] = {"write_cpu_ms": 1000 * clock.cpu / len(records),
-                         "correct": scores.executed(records, texts, data.domain)["correct"]}
-        found[name] = {"parameters": count_parameters(model), "train_cpu_seconds": spent, **row}
-        print(f"{name}: {found[name]['parameters']:,} parameters, {epochs} epochs, {spent:.0f} CPU-s; "
-              + "; ".join(f"correct on {axis} {metrics.format_score(row[axis]['correct'])}" for axis in held),
+                         **{key: judged[key] for key in ("correct", "mutation", "valid")}}
+        found[name] = row
+        print(f"{name}: {row['parameters']:,} parameters, {row['epochs']} epochs, {row['train_cpu_seconds']:.0f} CPU-s"
+              + "".join(f"; correct on {axis} {metrics.format_score(row[axis]['correct'])}" for axis in held),
               flush=True)
+    return found
+
+
+def start(base, codec, data, plan, folder: Path) -> dict:
+    made = {"from the base": lambda: study.tuned_from(base, H_cycles=0),
+            "from random weights": lambda: study.build(codec, SHAPE | {"H_cycles": 0})}
+    found = {}
+    for name, make in made.items():
+        model = make()
+        run = study.train(model, codec, data, plan, folder / name)
+        free, row = study.model_rival(model, codec, False), {"correct_by_epoch": [h["correct"] for h in run["history"]],
+                                                             "train_cpu_seconds": run["cpu_seconds"]}
+        for axis, records in {**data.held, "validation wordings": data.valid[:len(data.held["values"])]}.items():
+            row[axis] = {key: score for key, score in study.judged(free, codec, data.domain, records).items()
+                         if key in ("correct", "mutation", "valid", "perplexity")}
+            print(f"{name}, {axis}: " + "; ".join(f"{key} {metrics.format_score(s)}" for key, s in row[axis].items()),
+                  flush=True)
+        print(f"{name}: correct validation wordings by epoch {row['correct_by_epoch']}", flush=True)
+        found[name] = row
     return found
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--part", choices=("cycles", "forms"), required=True)
+    parser.add_argument("--part", choices=("cycles", "forms", "start"), required=True)
     parser.add_argument("--n", type=int, default=1500, help="training examples")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=12, help="of cycles and start")
+    parser.add_argument("--seconds", type=float, default=80, help="of forms: CPU-seconds that each trains")
+    parser.add_argument("--only", action="append", help="of forms: one by its name; may be given again")
     parser.add_argument("--test", type=int, default=200, help="requirements an axis")
     parser.add_argument("--seeds", type=int, default=1, help="of cycles")
     given = parser.parse_args()
     runs.set_threads()
     media = study.media()
-    data = study.prepare(media, given.n, max(40, given.test), given.test)
-    codec = study.learn_codec([], data.train, [media], 2600)
+    data = study.prepare(media, given.n, given.test + 50, given.test)
+    if given.part == "start":
+        codec, base = study.load_base(ROOT / "weights" / "testgen-base")
+    else:
+        codec = study.learn_codec([], data.train, [media], 2600)
     plan = Training(epochs=given.epochs, patience=given.epochs, visible_from=codec.first_placeholder)
     with tempfile.TemporaryDirectory() as folder:
         if given.part == "cycles":
             found = cycles(codec, media, plan, given, Path(folder))
+        elif given.part == "start":
+            found = start(base, codec, data, plan, Path(folder))
         else:
             found = forms(codec, data, plan, given, Path(folder))
-    print(json.dumps({"part": given.part, "n": given.n, "epochs": given.epochs, "vocabulary": codec.size,
+    print(json.dumps({"part": given.part, "n": given.n, "vocabulary": codec.size,
                       "results": found, **runs.facts()}))
 
 

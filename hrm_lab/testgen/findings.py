@@ -99,7 +99,9 @@ def gated(gates: Mapping[str, Promotion]) -> str:
 
 
 def likened(likeness: Mapping[str, dict]) -> list[str]:
-    """Likeness to real tests (`ebu.compare`), in words; nothing was judged, nothing is said."""
+    """Likeness to real tests (`ebu.compare`), in words."""
+    if not likeness:
+        return ["Real pairs: none were judged in this run, as the toolkit's folder is not there."]
     return [f"Real pairs, {name}: chrF {metrics.format_score(own['chrf'])}, steps with a definition "
             f"{metrics.format_score(own['step_match'])}, valid {metrics.format_score(own['valid'])}."
             for name, own in likeness.items()]

@@ -1,7 +1,8 @@
 """Learning from verdicts, proved by simulation: an honest reviewer runs each test, a control trains as long without it.
 
-A round: the model writes tests for requirements that are new to it, the reviewer accepts, edits (the right test takes
-the place of the wrong one) or rejects, and the model is trained on with what it was told among its old examples. The
+A round: the model picks from a pool those requirements whose tests it is least sure of (uncertainty sampling, Lewis and
+Gale 1994, arXiv cmp-lg/9407020), the reviewer accepts, edits (the right test takes the place of the wrong one) or
+rejects, and the model is trained on with what it was told among its old examples. The
 control gets the same number of steps on the old examples alone, so that what is measured is the verdicts and not the
 training. Edits weigh 2, accepted tests 1; rejected ones teach only through the preference pairs that the store
 exports. Unusual: acceptance is judged on requirements that no round has shown; on these, too, the gate decides after
@@ -18,6 +19,7 @@ from torch import nn
 
 from hrm_lab import metrics
 from hrm_lab.testgen import finetune, scores, slots, store, writer
+from hrm_lab.testgen.batches import Pair
 from hrm_lab.testgen.domain import Domain
 from hrm_lab.testgen.finetune import Training
 from hrm_lab.testgen.judge import Verdict
@@ -60,13 +62,30 @@ def taught(records: list[Record], written: list[Written], verdicts: list[str], c
     return made
 
 
-def simulate(start: nn.Module, codec: Codec, domain: Domain, known: list[Example], shown: list[list[Record]],
-             fresh: list[Record], valid: list[Example], plan: Training, review: Callable[[Record, str], str],
-             out: Path | str, repeats: int = 8) -> list[Round]:
+def least_sure(model: nn.Module, codec: Codec, pool: list[Record], n: int) -> list[int]:
+    """Which n of a pool to ask about: those whose test, as the model writes it, has most nats; of one wording once
+    as long as there are others.
+    """
+    found = [slots.abstract(r.input, codec.lexicon) for r in pool]
+    texts = writer.write(model, codec, [r.input for r in pool], constrained=False)
+    said = [Pair(codec.source(f), codec.target(text.draft)) for f, text in zip(found, texts, strict=True)]
+    nats = [row.sum() for row in finetune.token_nll(model, said)]
+    seen, first, rest = set(), [], []
+    for at in sorted(range(len(pool)), key=lambda i: -nats[i]):
+        wording = slots.wording(found[at])
+        (rest if wording in seen else first).append(at)
+        seen.add(wording)
+    return (first + rest)[:n]
+
+
+def simulate(start: nn.Module, codec: Codec, domain: Domain, known: list[Example], pool: list[Record],
+             rounds: tuple[int, int], fresh: list[Record], valid: list[Example], plan: Training,
+             review: Callable[[Record, str], str], out: Path | str, repeats: int = 8) -> list[Round]:
     """Rounds of verdicts against a control, both from the same model; both arms at round 0 first.
 
-    shown: the requirements of each round; fresh: those that acceptance is judged on; review(record, text) -> "accept",
-    "edit" or "reject". Each taught example stands `repeats` times among the known ones. The control sees as many.
+    pool: the requirements that may be asked about, each once; rounds: how many, and verdicts in each; fresh: those that
+    acceptance is judged on; review(record, text) -> "accept", "edit" or "reject". Each taught example stands `repeats`
+    times among the known ones. The control sees as many.
     """
 
     def judged(model: nn.Module) -> dict[str, Verdict]:
@@ -78,7 +97,9 @@ def simulate(start: nn.Module, codec: Codec, domain: Domain, known: list[Example
     found = [Round(arm, 0, first, dict(counts)) for arm in arms]
     held, gained = writer.pairs(valid, codec), []
     old = writer.pairs(known, codec)
-    for number, records in enumerate(shown, 1):
+    for number in range(1, rounds[0] + 1):
+        asked = least_sure(arms["feedback"], codec, pool, rounds[1])
+        records, pool = [pool[n] for n in asked], [one for n, one in enumerate(pool) if n not in asked]
         texts = writer.write(arms["feedback"], codec, [r.input for r in records])
         verdicts = [review(record, text.text) for record, text in zip(records, texts, strict=True)]
         for verdict in verdicts:

@@ -262,6 +262,14 @@ def original(found: Abstract) -> str:
     return PLACEHOLDER.sub(lambda m: surfaces[m[1]], found.text)
 
 
+def wording(found: Abstract) -> str:
+    """The requirement with {} in place of each value."""
+    text = found.text
+    for b in found.bindings:
+        text = text.replace(f"{{{b.name}}}{b.surface if b.shown else ''}", "{}")
+    return text
+
+
 # ---------------------------------------------------------------- a test
 
 

@@ -205,15 +205,16 @@ def feedback_trial(base: Seq2Seq, codec: Codec, domain: Domain, plan: dict, run:
 
     Every verdict of the simulated reviewer is kept in `db`.
 
-    plan: wordings, of (how many wordings a family has in the trial), n_train, n_fresh, rounds, verdicts, start and
-    again (settings of `Training`), repeats, seed.
+    plan: wordings, of (how many wordings a family has in the trial), n_train, n_fresh, pool (requirements that may be
+    asked about), rounds, verdicts, start and again (settings of `Training`), repeats, seed.
     """
     drawn = draw(domain, 12 * plan["n_train"], plan["seed"])
     known = [r for r in drawn if wording(r) < plan["wordings"]][:plan["n_train"]]
-    others = [r for r in draw(domain, 4 * (plan["rounds"] * plan["verdicts"] + plan["n_fresh"]), plan["seed"] + 1)
+    others = [r for r in draw(domain, 4 * (plan["pool"] + plan["n_fresh"]), plan["seed"] + 1)
               if plan["wordings"] <= wording(r) < plan["of"]]
-    fresh, others = others[:plan["n_fresh"]], others[plan["n_fresh"]:]
-    shown = [others[n * plan["verdicts"]:(n + 1) * plan["verdicts"]] for n in range(plan["rounds"])]
+    fresh = others[:plan["n_fresh"]]
+    judged = {r.group for r in fresh}
+    pool = [r for r in others[plan["n_fresh"]:] if r.group not in judged][:plan["pool"]]
     held = [r for r in draw(domain, 600, plan["seed"] + 2) if wording(r) < plan["wordings"]][:40]
     examples, valid = (writer.examples(rows, codec.lexicon, domain) for rows in (known, held))
     model, visible = tuned_from(base), codec.first_placeholder
@@ -223,8 +224,9 @@ def feedback_trial(base: Seq2Seq, codec: Codec, domain: Domain, plan: dict, run:
     def review(record: Record, text: str) -> str:
         return reviewing.simulate(db, record, text, domain, "feedback trial")
 
-    return improve.simulate(model, codec, domain, examples, shown, fresh, valid, Training(
-        **plan["again"], visible_from=visible, seed=plan["seed"]), review, run, plan["repeats"])
+    return improve.simulate(model, codec, domain, examples, pool, (plan["rounds"], plan["verdicts"]), fresh, valid,
+                            Training(**plan["again"], visible_from=visible, seed=plan["seed"]), review, run,
+                            plan["repeats"])
 
 
 def media() -> Domain:

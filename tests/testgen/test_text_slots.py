@@ -51,6 +51,12 @@ def test_the_same_name_has_one_placeholder_and_equal_numbers_two():
     assert made.text.count("{NAME1}") == 2 and {b.name for b in made.bindings} == {"NAME1", "NUM1", "NUM2"}
 
 
+def test_two_requirements_in_the_same_words_have_the_same_wording():
+    a, b, c = (slots.wording(slots.abstract(text, LEXICON)) for text in (
+        "Measured in LUFS, 7 parts for Qixolatu.", "Measured in dBTP, 12 parts for Velora.", "7 parts, in LUFS."))
+    assert a == b == "Measured in {}, {} parts for {}." != c
+
+
 def test_a_name_is_a_capitalised_word_that_training_does_not_know():
     assert found("Deliveries to Qixolatu shall be retried 3 times.") == {"NAME1": "Qixolatu", "NUM1": "3"}
     assert "NAME1" not in found("Deliveries shall be retried 3 times.")

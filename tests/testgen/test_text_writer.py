@@ -205,7 +205,8 @@ def test_a_small_study_trains_judges_and_writes_its_report(tmp_path):
     assert len(findings.goals(tables["fine-tuned"])) == 7 and any("perplexity" in s.lower() for s in sentences)
     sample = {"requirement": "r", "tests": {"base": "", "fine-tuned": "Feature: x"}}
     gates = {name: study.gate(table["base"], table[name], few["values"], MEDIA) for name in ("fine-tuned", "base")}
-    assert findings.gated(gates).startswith("The gate: promoted fine-tuned, base") and findings.likened({}) == []
+    assert findings.gated(gates).startswith("The gate: promoted fine-tuned, base")
+    assert "none were judged" in findings.likened({})[0]
     paths = findings.write_report(tmp_path, {"a": 1}, found["history"], tables, sentences, [sample])
     assert [path.name for path in paths] == list(findings.FILES) and all(path.is_file() for path in paths)
     assert "## values" in (tmp_path / "FINE_TUNING_REPORT.md").read_text()
@@ -231,13 +232,26 @@ def test_both_arms_start_equal_and_see_as_many_examples(tmp_path, monkeypatch):
     monkeypatch.setattr(improve.finetune, "fit", lambda model, plan, pairs, *rest: (
         sizes.append(len(pairs)), real_fit(model, plan, pairs[:16], *rest))[1])
     monkeypatch.setattr(improve.writer, "write", lambda model, codec, texts: [Written("", "", "no")] * len(texts))
-    rounds = improve.simulate(random_model(), CODEC, MEDIA, EXAMPLES[:20], [DATA.valid[:3], DATA.valid[3:6]],
+    monkeypatch.setattr(improve, "least_sure", lambda model, codec, pool, n: list(range(len(pool)))[-n:])
+    asked = []
+    rounds = improve.simulate(random_model(), CODEC, MEDIA, EXAMPLES[:20], DATA.valid[:7], (2, 3),
                               DATA.held["values"][:5], EXAMPLES[:4], Training(epochs=1, batch=8, precision="fp32"),
-                              lambda record, text: "edit", tmp_path, repeats=2)
+                              lambda record, text: asked.append(record.id) or "edit", tmp_path, repeats=2)
+    assert asked == [r.id for r in (*DATA.valid[4:7], *DATA.valid[1:4])]  # each once
     assert sizes[0] == sizes[1] < sizes[2] == sizes[3] and [(r.arm, r.number) for r in rounds] == [
         ("feedback", 0), ("control", 0), ("feedback", 1), ("control", 1), ("feedback", 2), ("control", 2)]
     assert rounds[-2].verdicts == {"accept": 0, "edit": 6, "reject": 0}
     assert improve.gain(rounds)["value"] == 0 and rounds[0].acceptance["n"] == 5
+
+
+def test_it_asks_about_the_tests_it_is_least_sure_of_and_about_each_wording_once(monkeypatch):
+    texts = ["Accept {} dB for Velora.", "Accept {} dB for Zorbo.", "Never take {} dB from Velora."]
+    pool = [replace(DATA.valid[0], id=str(n), input=text.replace("{}", str(n + 3))) for n, text in enumerate(texts)]
+    monkeypatch.setattr(improve.finetune, "token_nll", lambda model, pairs: [
+        np.array([nats, nats]) for nats in (3.0, 2.0, 1.0)])
+    assert improve.least_sure(random_model(), CODEC, pool, 2) == [0, 2]
+    assert improve.least_sure(random_model(), CODEC, pool, 3) == [0, 2, 1]
+    assert improve.least_sure(random_model(), CODEC, pool[2:], 3) == [0]
 
 
 def rounds_of(**arms):
