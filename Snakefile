@@ -51,6 +51,11 @@ def notebook(stem):
     return {"notebook": str(path), "code": [os.path.relpath(file) for file in sources(path)]}
 
 
+def before(wildcards):  # a task whose training begins with another's weights waits for it
+    first = TRAINING[wildcards.task].get("after")
+    return metrics([f"02_puzzle_training-{first}"]) if first else []
+
+
 wildcard_constraints:
     task="|".join(TRAINING),
 
@@ -95,6 +100,7 @@ rule train:
     message:
         "02: train on {wildcards.task}"
     input:
+        before,
         **notebook("02_puzzle_training"),
         data=metrics("01_data_preparation"),
     output:

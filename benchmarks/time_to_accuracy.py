@@ -37,7 +37,7 @@ def settings(task: str, changes: list[str]) -> tuple[dict, dict]:
 
     preset = presets(TASKS[task][0])
     found = dict(preset["02_puzzle_training"]["tasks"][task])
-    found["train"] = found["train"] | {"steps": TASKS[task][3]}
+    found["train"] = found["train"] | {"steps": TASKS[task][3], "start": ""}  # from nothing
     for change in changes:
         place, _, value = change.partition("=")
         part, _, name = place.partition(".")

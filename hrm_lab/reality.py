@@ -69,9 +69,9 @@ def table(history: list[dict], steps: int, metric: str, past: list[Past]) -> lis
             continue
         low, middle, high = one.forecast.quantiles[-1][[0, 2, 4]]
         rows.append({"made at epoch": f"{one.epoch:g}", "for epoch": f"{epochs[-1]:g}", "forecast": f"{middle:.3g}",
-                     "90 % interval": f"{low:.3g}\u00a0to\u00a0{high:.3g}", "last value then": f"{one.forecast.last:.3g}",
-                     "naive fit": f"{one.forecast.naive[-1]:.3g}", "what came": f"{values[-1]:.3g}",
-                     "inside": "yes" if low <= values[-1] <= high else "no"})
+                     "90 % interval": f"{low:.3g}\u00a0to\u00a0{high:.3g}",
+                     "last value then": f"{one.forecast.last:.3g}", "naive fit": f"{one.forecast.naive[-1]:.3g}",
+                     "what came": f"{values[-1]:.3g}", "inside": "yes" if low <= values[-1] <= high else "no"})
     return rows
 
 

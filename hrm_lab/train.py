@@ -69,6 +69,7 @@ class TrainConfig:
     curriculum: float = 0.0  # start with the easiest 1 - curriculum of the puzzles ...
     curriculum_examples: int = 0  # ... and widen to all of them over this many examples
     seed: int = 0
+    start: str = ""  # folder of a trained model (its `best/`) to begin with; "": random weights
 
     def __post_init__(self):
         if self.precision not in PRECISIONS:
@@ -102,6 +103,10 @@ class Trainer:
         config = resolved(config, device)
         self.config, self.device, self.ranks, self.dtype = config, device, ranks or Ranks(), DTYPES[config.precision]
         self.model = HRM(model_config).to(device)
+        if config.start:
+            tensors = load_model(Path(config.start)).state_dict()
+            check_weights(Path(config.start) / "model.safetensors", tensors, model_config)
+            self.model.load_state_dict(tensors)
         if config.compile:
             self.model.compile_levels()
         self.params = dict(self.model.named_parameters())

@@ -131,8 +131,9 @@ def test_the_steps_end_with_the_answer_under_every_symmetry():
     assert any(one.chosen > 0 for one in found) and any(one.solved for one in found)
 
 
-@pytest.mark.parametrize("text, solved", [("3.2.12.4......12", "3421123421434312"),
-                                          ("43.....12..3.2.1...5.2.6.435...61..4", "435612612453326145154236243561561324")])
+@pytest.mark.parametrize("text, solved", [
+    ("3.2.12.4......12", "3421123421434312"),
+    ("43.....12..3.2.1...5.2.6.435...61..4", "435612612453326145154236243561561324")])
 def test_small_sudokus_have_weights_of_their_own(text, solved, capsys):
     assert cli.main(["solve", text, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["answer"] == solved

@@ -15,7 +15,7 @@ import torch
 
 from conftest import tiny, toy_split
 from hrm_lab import act, runs
-from hrm_lab.train import TrainConfig, learning_rate, load_model, train
+from hrm_lab.train import TrainConfig, Trainer, learning_rate, load_model, train
 
 CONFIG = TrainConfig(steps=24, batch=16, eval_every=4, eval_n=32, warmup=4, ema=0.9, optimizer="muon", lr=0.02)
 TESTS = Path(__file__).parent
@@ -42,6 +42,16 @@ def test_artefacts_have_the_names_that_users_know(tmp_path, toy):
                  "training_history.json", "metrics.jsonl", "run.json", "resume/state.safetensors"):
         assert (tmp_path / name).is_file(), name
     assert [r["step"] for r in runs.read_metrics(tmp_path)] == [4, 8, 12, 16, 20, 24]
+
+
+def test_a_run_begins_with_the_weights_of_another(tmp_path, toy):
+    fit(tmp_path / "first", toy)
+    begun = replace(CONFIG, start=str(tmp_path / "first" / "final"))
+    trainer = Trainer(tiny(), begun, toy, torch.device("cpu"))
+    bits = final_bits(tmp_path / "first")
+    assert all(torch.equal(value, bits[name]) for name, value in trainer.model.state_dict().items())
+    with pytest.raises(runs.CheckpointError, match="final/model.safetensors: .*: got .*, expected .*"):
+        fit(tmp_path / "second", toy, begun, tiny(hidden=48))
 
 
 def final_bits(run):
