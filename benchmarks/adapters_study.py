@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--cache")
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
-    from hrm_lab.adapters import experiments, finetune, models, study, verdict  # torch is not imported for --help
+    from hrm_lab.adapters import experiments, models, study, verdict  # torch is not imported for --help
     from hrm_lab.adapters.formats import FORMATS
 
     command = f"python benchmarks/{Path(__file__).name} --preset {given.preset} --part"
@@ -63,7 +63,7 @@ def main() -> int:
         found = study.scored(systems)
     elif given.part == "tuned":
         arm = experiments.arm(folder / name, "tuned", model, tokenizer, settings["model"], plan,
-                              finetune.Config(**settings["training"]), progress=True)
+                              study.config(settings, name), progress=True)
         found = study.scored({f"tuned, {way}": own for way, own in arm.verdicts.items()})
         print(json.dumps(arm.history))
     else:

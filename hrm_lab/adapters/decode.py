@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from . import heap
 from .formats import IGNORE, Row
 from .packing import pack
 
@@ -118,6 +119,7 @@ def _all(model, prompts, ends, longest, batch, choose, fork: bool) -> dict[str, 
     found: dict[tuple[int, str], Output] = {}
     for start in range(0, len(order), batch):
         found |= _together(model, {i: prompts[i] for i in order[start:start + batch]}, ends, longest, choose, fork)
+        heap.give_back()
     return {kind: [found[i, kind] for i in range(len(prompts))] for kind in ((BOUND, FREE) if fork else (BOUND,))}
 
 

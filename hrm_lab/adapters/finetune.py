@@ -10,7 +10,6 @@ A run directory holds run.json, metrics.jsonl, best/ and final/ (adapters in pef
 Source: Hu et al. 2021 (LoRA, arXiv 2106.09685).
 """
 
-import ctypes
 import hashlib
 import json
 import math
@@ -28,16 +27,11 @@ from hrm_lab import checks, runs
 from hrm_lab.ranks import Ranks
 from hrm_lab.train import learning_rate
 
-from . import lora, packing
+from . import heap, lora, packing
 from .formats import Row
 
 JUDGED_AT_ONCE = 2048  # tokens of a pack without gradients
 WINDOW = 8  # batches among which rows are sorted by length
-# Packs differ in size, and glibc keeps the pieces: untrimmed, the process grows by half within forty steps. Given back
-# after every pack, or whenever the top of the heap is free, the same pages are faulted in again: a fifth of the time.
-LIBC = ctypes.CDLL(None)
-TRIM = getattr(LIBC, "malloc_trim", lambda _: 0)
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 MODULES = ("finetune.py", "lora.py", "packing.py")
 
 
@@ -101,6 +95,7 @@ def evaluate(model, rows: Sequence[Row]) -> dict:
             mine = packed.row == at
             exact[i], mean[i] = bool(hit[mine].all()), float(nll[mine].mean())
     model.train(was)
+    heap.give_back()
     return {"loss": total / max(1, count), "token_accuracy": right / max(1, count), "exact": exact, "mean_loss": mean}
 
 
@@ -133,9 +128,7 @@ class Trainer:
                                            weight_decay=config.weight_decay, foreach=True)
         self.device = self.params[0].device
         self.step, self.best, self.best_step = 0, -math.inf, 0
-        if hasattr(LIBC, "mallopt"):  # glibc
-            LIBC.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-            LIBC.mallopt(M_MMAP_THRESHOLD, 2**25)  # the most it takes
+        heap.hold()
 
     def advance(self) -> dict:
         """One optimiser step; the loss of its rows before it, and tokens: of the rows, and computed."""
@@ -154,7 +147,7 @@ class Trainer:
             loss.backward()
             total, computed = total + float(loss.detach()), computed + packed.ids.shape[1]
             del nll, loss
-        TRIM(0)
+        heap.give_back()
         self.ranks.average([p.grad for p in self.params])
         if self.ranks.count > 1:
             torch._foreach_mul_([p.grad for p in self.params], float(self.ranks.count))  # shares of one mean

@@ -155,7 +155,7 @@ def fault_rows(measured: Sequence[Mapping]) -> list[dict]:
     rows = []
     for row in measured:
         own = {"fault": row["fault"], "pre-flight says": row["preflight"],
-               "training loss": " to ".join(f"{x:.2f}" for x in row["train_loss"]),
+               "training loss": " to ".join(dict.fromkeys(f"{x:.2f}" for x in row["train_loss"])),
                "validation loss": " to ".join(f"{x:.2f}" for x in row["loss"]),
                **{head: _short(row[key]) for key, head in (("exact", "exact"), ("arguments", "arguments"),
                                                            ("stopped", "ends its turn"))}}

@@ -12,7 +12,7 @@ pytest.importorskip("llguidance")
 from hrm_lab import notebooks, runs
 from hrm_lab.adapters import experiments, finetune, judging, models, preflight, study, verdict
 from hrm_lab.adapters.faults import EXPERIMENTS
-from hrm_lab.adapters.formats import FORMATS, NO_TOOL, encode, prompt_text
+from hrm_lab.adapters.formats import FORMATS, NO_TOOL, encode, prompt_text, training_row
 from hrm_lab.adapters.scoring import judge
 from hrm_lab.sources import SourceError
 
@@ -47,6 +47,8 @@ def test_rows_are_cut_by_length_and_functions_come_again_late(loaded, chosen, mo
     monkeypatch.setattr(study, "read_splits", lambda _: chosen | {"train": twice})
     names = [e.calls[0].name for e in study.parts(SETTINGS, loaded[1])["train"]]
     assert len(names) == 8 and len(set(names[:5])) == 5 and set(names[5:]) < set(names[:5])
+    more = study.parts(SETTINGS | {"own": {"cep": {"rows": 11, "training": {"steps": 7}}}}, loaded[1])
+    assert len(more["train"]) == 11 and [e.calls[0].name for e in more["train"]][:8] == names
     sizes = {e.id: len(encode(loaded[1], FORMATS["hermes"].answer(e))) for e in chosen["test"]}
     cut = study.parts(SETTINGS | {"max_new": max(sizes.values())}, loaded[1])
     assert max(sizes, key=sizes.get) not in {e.id for e in cut["test"]}  # its answer and its end need one token more
@@ -54,6 +56,43 @@ def test_rows_are_cut_by_length_and_functions_come_again_late(loaded, chosen, mo
         study.parts(SETTINGS | {"longest": dict.fromkeys(SPLITS, 3)}, loaded[1])
     with pytest.raises(ValueError, match="data: got 'mine'"):
         study.parts(SETTINGS | {"data": "mine"}, loaded[1])
+
+
+def test_a_long_training_row_loses_functions_that_are_not_called(loaded, chosen, monkeypatch):
+    first = chosen["train"][0]
+    other = [{**first.tools[0], "name": f"other_{i}"} for i in range(4)]
+    long = replace(first, id="long", tools=(*other[:2], *first.tools, *other[2:]))
+    monkeypatch.setattr(study, "read_splits", lambda _: chosen | {"train": [long, first]})
+    room = len(training_row(loaded[1], replace(long, tools=(other[0], *first.tools)), FORMATS["hermes"]).ids)
+    settings = SETTINGS | {"longest": SETTINGS["longest"] | {"train": room}}
+    found = study.parts(settings, loaded[1])["train"]
+    assert [e.id for e in found] == [first.id, "long"]  # shortened rows come last
+    assert [tool["name"] for tool in found[1].tools] == ["other_0", first.tools[0]["name"]]
+    assert len(study.parts(settings | {"rows": SETTINGS["rows"] | {"train": 1}}, loaded[1])["train"]) == 1
+    assert len(first.tools) == 1
+
+
+def test_a_format_may_take_more_rows_and_steps(loaded, chosen):
+    own = SETTINGS | {"training": {"steps": 2}, "own": {"cep": {"rows": 4, "training": {"steps": 7}}}}
+    assert study.config(own, "cep", 3) == finetune.Config(steps=7, seed=3)
+    assert study.config(own, "hermes").steps == 2
+    assert [len(study.plan(loaded[1], FORMATS[name], chosen, own).rows) for name in ("cep", "hermes")] == [4, 8]
+
+
+def test_two_processes_leave_what_is_found_later(loaded, chosen, plan, tmp_path, monkeypatch):
+    settings = SETTINGS | {"dtype": "fp32", "training": {"steps": 2, "batch": 4, "eval_every": 2, "rank": 2}}
+    study.ahead(tmp_path, settings, 0, loaded[0].device, 1)
+    assert not any(tmp_path.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(study, "FORMATS", {"structured": FORMATS["structured"]})  # one is enough
+        study.ahead(tmp_path, settings, 0, loaded[0].device, 2)
+    monkeypatch.setattr(experiments, "answers", None)  # nothing is generated again
+    monkeypatch.setattr(finetune.Trainer, "advance", None)
+    systems = study.baselines(tmp_path / "structured", *loaded, settings, plan)
+    assert len(systems) == 4 and {len(found) for found in systems.values()} == {4}
+    config = study.config(settings, "structured")
+    found = experiments.arm(tmp_path / "structured", "tuned", *loaded, "tiny", plan, config)
+    assert found.record["steps"] == 2 and len(found.verdicts["constrained"]) == 4
 
 
 def test_an_example_is_shown_as_the_model_sees_it(loaded, chosen):
