@@ -230,11 +230,12 @@ def shipped(meta: Meta) -> Path:
 def fit(puzzle: Puzzle, model: HRM, weights: str) -> HRM:
     """The model for this puzzle's grid. Raises GridError where it was made for another kind or size of puzzle.
 
-    A model whose heads look at a cell's neighbours and everywhere knows no size, and is given the puzzle's.
+    A model whose heads look at a cell's neighbours and everywhere knows no size: it is given the puzzle's, and four
+    times the segments of its training, as long ways take longer.
     """
     c, meta = model.config, puzzle.meta
     if c.positions == "near" and c.vocab_size == meta.vocab_size and tuple(c.grid[2:]) == meta.grid[2:]:
-        other = HRM(replace(c, seq_len=meta.seq_len, grid=meta.grid))
+        other = HRM(replace(c, seq_len=meta.seq_len, grid=meta.grid, halt_max_steps=4 * c.halt_max_steps))
         other.load_state_dict(model.state_dict())
         return other.eval()
     if c.grid is None or (tuple(c.grid), c.vocab_size) != (meta.grid, meta.vocab_size):
@@ -248,14 +249,15 @@ def solve(puzzle: Puzzle, weights: Path | str | None = None, attempts: int | Non
     """Think about a puzzle until the model is sure, under other symmetries if need be, `attempts` times at most.
 
     weights: None for those that ship. attempts: None for 32, or for all symmetries where there are fewer (mazes: 8, or
-    4 if not square). Raises GridError where the weights do not fit, CheckpointError where they are missing, cut or
-    altered.
+    4 if not square), or for one where a model sees neighbours only, which any symmetry leaves alike. Raises GridError
+    where the weights do not fit, CheckpointError where they are missing, cut or altered.
     """
     meta = puzzle.meta
     folder = Path(weights) if weights else shipped(meta)
     name = folder.name
     model = fit(puzzle, load_model(folder), name)
     most = 32 if meta.augment == "sudoku" else len(dihedral_cells(*meta.grid[:2]))
+    most = 1 if model.config.positions == "near" else most
     wanted = inference.Search(attempts=attempts or most, symmetric=True, until_sure=True, seed=seed)
     zero = np.zeros(1, np.int32)
     split = Split(puzzle.tokens[None], puzzle.tokens[None], zero, zero, zero.astype(np.float32), zero, meta)

@@ -139,6 +139,14 @@ def test_small_sudokus_have_weights_of_their_own(text, solved, capsys):
     assert json.loads(capsys.readouterr().out)["answer"] == solved
 
 
+def test_the_shipped_weights_find_the_way_through_a_maze_of_any_shape(capsys):
+    maze = "G.#...#\n#...#..\n.###S#.\n...#.#.\n.#....."
+    assert cli.main(["solve", maze, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["solved"] and len(found["attempts"]) == 1
+    assert found["answer"] == "Go#ooo#\n#ooo#oo\n ###S#o\n   #o#o\n #  ooo"
+
+
 def test_a_wrong_answer_is_exit_code_1(capsys):
     assert cli.main(["solve", "12......." + "." * 72, "--attempts", "1"]) == 1  # two clues: many solutions
     assert "not solved: " in capsys.readouterr().out
