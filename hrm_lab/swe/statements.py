@@ -236,8 +236,8 @@ def branches(p: Program, s: Node):
                 yield ("return", s.start, s.end, f"return {other}{end}")
         if value is not None and value.role == "call":
             yield ("return", s.start, s.end, p.text(value) + end)
-        if value is not None and p.language == "python":
-            whole = p.code[value.start:s.end]
+        if value is not None and p.language == "python" and (_generator(p, s) or _looped(s)):
+            whole = p.code[value.start:s.end]  # else `yield` would be tried early everywhere, never right
             yield ("return", s.start, s.end, f"yield {whole}")
             if _generator(p, s):
                 yield ("return", s.start, s.end, f"yield from {whole}")
@@ -252,6 +252,14 @@ def branches(p: Program, s: Node):
 
 def _generator(p: Program, s: Node) -> bool:
     return any(node.role == "yield" for node in p.function(s).walk())
+
+
+def _looped(s: Node) -> bool:
+    while s.parent is not None and s.role != "function":
+        if s.role in ("for", "while"):
+            return True
+        s = s.parent
+    return False
 
 
 def wholesale(p: Program, s: Node):
