@@ -14,7 +14,7 @@ from hrm_lab.testgen.store import Promotion
 from hrm_lab.testgen.study import Data, Rival
 
 FILES = ("FINE_TUNING_REPORT.md", "training_results.json", "evaluation_results.json")
-SHOWN = ("valid", "slots", "executable", "correct", "mutation", "duplicates")
+SHOWN = ("correct", "mutation", "valid", "slots", "executable", "duplicates")
 
 
 def samples(data: Data, rivals: dict[str, Rival], each: int = 1) -> list[dict]:
