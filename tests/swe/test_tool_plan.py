@@ -80,15 +80,22 @@ def test_ochiai():
     assert ranked == [(2, 1.0), (1, pytest.approx(3 ** -0.5))]
 
 
+OTHERS = {  # language -> program, tests, file
+    "javascript": ("const one = (x) => {\n  return x - 1;\n}\n", "console.assert(one(1) === 2)\n", "solution.js"),
+    "go": ("package main\n\nfunc one(x int) int {\n\treturn x - 1\n}\n",
+           'package main\n\nimport "testing"\n\nfunc TestOne(t *testing.T) {\n\tif one(1) != 2 {\n\t\tt.Fatal("not 2")'
+           "\n\t}\n}\n", "main.go")}
+
+
 @pytest.mark.parametrize("language", ["javascript", "go"])
 def test_another_language_is_one_test_or_says_that_it_cannot_run(language):
-    program = "const one = (x) => {\n  return x - 1;\n}\n"
-    instance = replace(MIDDLE, language=language, program=program, fixed=program.replace("-", "+"), file="solution.js",
-                       tests="console.assert(one(1) === 2)\n")
+    program, tests, file = OTHERS[language]
+    instance = replace(MIDDLE, language=language, program=program, fixed=program.replace("x - 1", "x + 1"), file=file,
+                       tests=tests)
     if not available()[language]:
         with pytest.raises(InstanceError, match=f"no toolchain for {language}"):
             tool_plan.run(instance)
         return
     done = tool_plan.run(instance)
     assert done.FAIL_TO_PASS == ("main",) and done.tool_plan[-1]["observation"] == "1 of 1 tests passed"
-    assert done.tool_plan[1]["observation"] == "solution.js: middle"
+    assert done.tool_plan[1]["observation"] == f"{file}: middle"
