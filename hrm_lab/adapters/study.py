@@ -1,12 +1,14 @@
 """The steps of notebook 05: which rows, which prompts, who is judged on them, and what is kept for the next run."""
 
+import os
 import random
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from hrm_lab import runs
@@ -164,10 +166,16 @@ def ahead(folder: Path, settings: Mapping, seed: int, device, processes: int):
 
 def _begin(settings: Mapping, seed: int):
     """In a process of `ahead`: what all its pieces need."""
+    _end_with_parent()
     runs.set_threads(1)
     model, tokenizer = models.load(settings["model"], settings["cache"], dtype=settings["dtype"], seed=seed)
     _HERE.update(settings=settings, seed=seed, model=model, tokenizer=tokenizer,
                  chosen=parts(settings, tokenizer, seed))
+
+
+def _end_with_parent():
+    """This process ends when the kernel is killed: else it would train on, beside the one that begins anew."""
+    threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
 def _piece(folder: Path, name: str, kind: str):

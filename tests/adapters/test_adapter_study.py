@@ -1,7 +1,13 @@
 """From rows to verdicts on a model of random weights: what is kept, what is refused, what the tables and checks say."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +20,7 @@ from hrm_lab.adapters import experiments, finetune, judging, models, preflight, 
 from hrm_lab.adapters.faults import EXPERIMENTS
 from hrm_lab.adapters.formats import FORMATS, NO_TOOL, encode, prompt_text, training_row
 from hrm_lab.adapters.scoring import judge
+from hrm_lab.inspect_notebook import ROOT
 from hrm_lab.sources import SourceError
 
 SPLITS = ("train", "validation", "test")
@@ -93,6 +100,29 @@ def test_two_processes_leave_what_is_found_later(loaded, chosen, plan, tmp_path,
     config = study.config(settings, "structured")
     found = experiments.arm(tmp_path / "structured", "tuned", *loaded, "tiny", plan, config)
     assert found.record["steps"] == 2 and len(found.verdicts["constrained"]) == 4
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_process_of_a_killed_kernel_ends(tmp_path):
+    script = tmp_path / "kernel.py"
+    script.write_text("import os, time\nfrom concurrent.futures import ProcessPoolExecutor\n"
+                      "from multiprocessing import get_context\nfrom hrm_lab.adapters.study import _end_with_parent\n"
+                      "if __name__ == '__main__':\n"
+                      "    pool = ProcessPoolExecutor(1, get_context('spawn'), _end_with_parent)\n"
+                      "    print(pool.submit(os.getpid).result(), flush=True)\n"
+                      "    pool.submit(time.sleep, 300).result()\n")
+    kernel = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, cwd=ROOT,
+                              env=os.environ | {"PYTHONPATH": str(ROOT)})
+    child = int(kernel.stdout.readline())
+    time.sleep(0.5)  # it sleeps by now
+    kernel.kill()
+    kernel.wait()
+    end, stat = time.monotonic() + 20, Path(f"/proc/{child}/stat")
+    while (alive := stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z") and time.monotonic() < end:
+        time.sleep(0.05)
+    if alive:
+        os.kill(child, signal.SIGKILL)
+    assert not alive
 
 
 def test_an_example_is_shown_as_the_model_sees_it(loaded, chosen):
