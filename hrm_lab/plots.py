@@ -205,18 +205,21 @@ def difficulty_curve(difficulty: np.ndarray, correct: np.ndarray, bins: int = 6)
 # ---------------------------------------------------------------- predictions
 
 
-def prediction_grid(inputs: np.ndarray, labels: np.ndarray, predictions: np.ndarray, meta, k: int = 6) -> Figure:
+def prediction_grid(inputs: np.ndarray, labels: np.ndarray, predictions: np.ndarray | None, meta, k: int = 6) -> Figure:
     """The first k puzzles: given cells grey, wrong predictions crossed out, with what was right beside them.
 
-    inputs, labels, predictions (N, T) token ids, labels IGNORE where not scored; meta: the dataset's `Meta`.
-    Sequences (meta.grid is None) are shown as rows of input, truth and prediction; grids as grids.
+    inputs, labels, predictions (N, T) token ids, labels IGNORE where not scored; meta: the dataset's `Meta`. Without
+    predictions the puzzles and their solutions. Sequences (meta.grid is None) are rows of input, truth and prediction,
+    grids grids.
     """
+    judged = predictions is not None
+    predictions = predictions if judged else np.where(np.asarray(labels) == IGNORE, inputs, labels)
     inputs, labels, predictions = (np.asarray(a)[:k] for a in (inputs, labels, predictions))
     if not inputs.shape == labels.shape == predictions.shape or inputs.ndim != 2 or len(inputs) == 0:
         raise ValueError(f"inputs, labels, predictions: got {inputs.shape}, {labels.shape}, {predictions.shape}, "
                          "expected three equal (N, T) with N > 0")
     names = np.array(meta.tokens or [str(i) for i in range(meta.vocab_size)])
-    return (_grids if meta.grid else _sequences)(inputs, labels, predictions, names, meta)
+    return (_grids if meta.grid else _sequences)(inputs, labels, predictions, names, meta, judged)
 
 
 def _verdict(wrong):
@@ -231,15 +234,16 @@ def _legend(fig, text):
     fig.supxlabel(text, x=0.01, ha="left", fontsize=10, color=MUTED)
 
 
-def _sequences(inputs, labels, predictions, names, meta):
+def _sequences(inputs, labels, predictions, names, meta, judged):
     k, length = inputs.shape
-    fig, ax = plt.subplots(figsize=(WIDTH, 0.9 * k + 0.5))
+    step = 3.7 if judged else 2.7
+    fig, ax = plt.subplots(figsize=(WIDTH, 0.245 * step * k + 0.5))
     for i in range(k):
         scored = labels[i] != IGNORE
         wrong = scored & (predictions[i] != labels[i])
-        top = 3.7 * i
+        top = step * i
         lines = (("input", inputs[i], inputs[i] != meta.pad_id), ("truth", labels[i], scored),
-                 ("predicted", predictions[i], scored))
+                 ("predicted", predictions[i], scored))[:2 + judged]
         for row, (word, ids, seen) in enumerate(lines):
             ax.text(-0.8, top + row, word, ha="right", va="center", color=MUTED, fontsize=10)
             for t in np.flatnonzero(seen):
@@ -249,15 +253,16 @@ def _sequences(inputs, labels, predictions, names, meta):
                 ax.text(t, top + row, names[ids[t]], ha="center", va="center", fontsize=10)
                 if row == 2 and wrong[t]:
                     _strike(ax, t, top + row)
-        colour = RED if wrong.any() else MUTED
-        ax.text(length - 0.2, top + 2, _verdict(wrong.sum()), va="center", fontsize=10, color=colour)
-    ax.set(xlim=(-3.2, length + 2.4), ylim=(3.7 * k - 0.7, -0.7))
+        if judged:
+            colour = RED if wrong.any() else MUTED
+            ax.text(length - 0.2, top + 2, _verdict(wrong.sum()), va="center", fontsize=10, color=colour)
+    ax.set(xlim=(-3.2, length + 2.4), ylim=(step * k - 0.7, -0.7))
     ax.axis("off")
-    _legend(fig, "grey: input    struck out: wrong    not shown: padding and cells that are not scored")
+    _legend(fig, f"grey: input    {'struck out: wrong    ' * judged}not shown: padding and cells that are not scored")
     return fig
 
 
-def _grids(inputs, labels, predictions, names, meta):
+def _grids(inputs, labels, predictions, names, meta, judged):
     rows, columns, box_rows, box_columns = meta.grid
     across, down = 3, -(-len(inputs) // 3)
     fig, axes = plt.subplots(down, across, figsize=(WIDTH, 3.1 * down * rows / columns), squeeze=False)
@@ -267,7 +272,8 @@ def _grids(inputs, labels, predictions, names, meta):
     for ax, given, truth, guess in zip(axes.flat, inputs, labels, predictions, strict=False):
         given, truth, guess = (a.reshape(rows, columns) for a in (given, truth, guess))
         wrong = (truth != IGNORE) & (guess != truth)
-        ax.set_title(_verdict(wrong.sum()), color=RED if wrong.any() else MUTED, fontsize=10, fontweight="normal")
+        if judged:
+            ax.set_title(_verdict(wrong.sum()), color=RED if wrong.any() else MUTED, fontsize=10, fontweight="normal")
         if coloured:
             _coloured(ax, np.where(truth == IGNORE, given, guess), wrong, names, meta)
         else:
@@ -276,8 +282,9 @@ def _grids(inputs, labels, predictions, names, meta):
         ax.hlines(np.arange(0, rows + 1, box[0]) - 0.5, -0.5, columns - 0.5, color=INK, linewidth=1.3)
         ax.vlines(np.arange(0, columns + 1, box[1]) - 0.5, -0.5, rows - 0.5, color=INK, linewidth=1.3)
         ax.set(xlim=(-0.6, columns - 0.4), ylim=(rows - 0.4, -0.6), aspect="equal")
-    _legend(fig, "predictions; crossed: wrong" if coloured else
-            "grey: given    blue: predicted    struck out: wrong, with the truth beside it in green")
+    wrong = ("    crossed: wrong" if coloured else "    struck out: wrong, with the truth beside it in green") * judged
+    found = "predicted" if judged else "the solution"
+    _legend(fig, (found if coloured else f"grey: given    blue: {found}") + wrong)
     return fig
 
 

@@ -8,6 +8,7 @@ import re
 NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e[-+]?\d+)?[\u202f\xa0 ]?(%|s|ms|min|h|MB|kB|M|k)?|nan|NaN|None|–|-|")
 INTERVAL = re.compile(r"\([^()]*\d[^()]{2,24}\)$")  # at the end of a cell: "(89.0-96.8)", "(+1.2 to +3.4)"
 LONG = re.compile(r"(?s).{48,}")  # text that may break anywhere, so that no column is squeezed
+SHORT = re.compile(r"^.{1,24}$")  # the name of a row, that stays in one line
 
 
 def section(tag, otherwise="the introduction"):
@@ -22,6 +23,9 @@ def frame(soup, main):
         cell.string = INTERVAL.sub(lambda found: found[0].replace(" ", "\u00a0"), cell.string)
     for cell in main.find_all("td", string=LONG):
         cell["class"] = [*cell.get("class", []), "long"]
+    for cell in main.find_all("th", string=SHORT):
+        if cell.find_parent("tbody"):
+            cell["class"] = [*cell.get("class", []), "short"]
     for table in main.find_all("table"):
         del table["border"]
         for row in table.find_all("tr"):

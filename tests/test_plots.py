@@ -105,6 +105,8 @@ def test_predictions_of_sequences_strike_out_what_is_wrong():
     fig = plots.prediction_grid(inputs, labels, predictions, SEQUENCE)
     assert strikes(fig) == 1  # the token that is not scored counts neither way
     assert "1 wrong" in texts(fig) and "exact" in texts(fig) and "8" not in texts(fig)
+    alone = texts(plots.prediction_grid(inputs, labels, None, SEQUENCE))
+    assert "truth" in alone and not {"predicted", "exact"} & set(alone)
 
 
 def test_predictions_of_grids_show_the_truth_beside_what_is_wrong():
@@ -114,6 +116,8 @@ def test_predictions_of_grids_show_the_truth_beside_what_is_wrong():
     fig = plots.prediction_grid(inputs, truth, guess, SUDOKU)
     assert strikes(fig) == 2 and fig.axes[0].get_title("left") == "2 wrong"
     assert len(texts(fig)) == 18  # 16 cells, and the truth twice
+    alone = plots.prediction_grid(inputs, truth, None, SUDOKU)
+    assert len(texts(alone)) == 16 and alone.axes[0].get_title("left") == ""
     maze = SimpleNamespace(grid=(10, 10, 1, 1), tokens=tuple(" #.o"), vocab_size=4, pad_id=0, augment="dihedral")
     cells = np.full((2, 100), 2)
     guess = cells.copy()
