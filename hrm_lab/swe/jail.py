@@ -71,7 +71,8 @@ def strongest() -> str:
                 warnings.warn("jail: neither namespaces nor Landlock work here; candidates run with resource limits "
                               "only and can read files and open sockets", stacklevel=2)
             return kind
-    raise JailError(f"jail: no command starts in any of {', '.join(KINDS)}; expected one at least")
+    raise JailError(f"jail: no command starts in any of {', '.join(KINDS)}; expected one at least (as root, "
+                    f"{sys.prefix} must be readable by everyone where neither namespaces nor Landlock work)")
 
 
 @lru_cache
@@ -86,6 +87,8 @@ def works(kind: str) -> bool:
                     stderr=subprocess.DEVNULL)
     try:
         return process.communicate(timeout=60)[0] == b"42\n"
+    except subprocess.TimeoutExpired:
+        return False
     finally:
         kill(process)
 

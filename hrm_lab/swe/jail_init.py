@@ -140,7 +140,8 @@ def map_ids(uid: int, gid: int):
     """Enter a user namespace where root's ids and nobody's mean themselves, or, for a user, the own ones."""
     me, (wait, go) = os.getpid(), os.pipe()
     if not (helper := os.fork()):  # stays outside: only from there may root map more than itself
-        os.read(wait, 1)
+        os.close(go)  # so that it ends with whoever asked, also where a container forbids user namespaces
+        os.read(wait, 1) or os._exit(1)
         with contextlib.suppress(OSError):  # the exit status tells
             if uid:
                 with open(f"/proc/{me}/setgroups", "w") as file:
@@ -280,8 +281,7 @@ def first_process(orders: dict, status: int):
 
 def run(orders: dict, fd: int, lifeline: int) -> int:
     """Start the command in its jail, wait for it or for the end of whoever holds the lifeline; its wait status."""
-    read_status, write_status = os.pipe()
-    wake, poke = os.pipe()
+    (read_status, write_status), (wake, poke) = os.pipe(), os.pipe()
     os.set_blocking(poke, False)
     signal.set_wakeup_fd(poke)
     signal.signal(signal.SIGCHLD, lambda *_: None)  # so that the wake-up pipe is written

@@ -32,6 +32,19 @@ def test_the_strongest_works_and_is_the_first_that_does():
     assert jail.strongest() == next(kind for kind in jail.KINDS if works(kind))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
+def test_where_user_namespaces_are_forbidden_nothing_is_left_that_holds_the_output():
+    """As in many containers: the helper that waits to map ids must end with whoever asked for it."""
+    code = f"""import sys
+sys.path.insert(0, {os.path.dirname(jail_init.__file__)!r})
+import jail_init
+def call(name, *_): raise OSError(1, name)
+jail_init.call = call
+jail_init.map_ids(0, 0)"""
+    ended = subprocess.run([*PYTHON, code], capture_output=True, text=True, timeout=20)
+    assert ended.returncode == 1 and "PermissionError: [Errno 1] unshare" in ended.stderr
+
+
 def test_a_command_runs_with_its_files_and_nothing_of_our_environment(kind, monkeypatch):
     monkeypatch.setenv("SECRET_TOKEN", "x")
     code = ("import os\n"
