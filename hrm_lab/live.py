@@ -110,8 +110,9 @@ def picture(state: State) -> Figure:
     left.yaxis.set_major_formatter(PercentFormatter(1.0))
     curve(right, state, "train_loss", plots.ORANGE, "training", linestyle="--")
     curve(right, state, "loss", plots.BLUE, "held out")
-    positive = all(row["loss"] > 0 for row in state.rows if "loss" in row)
-    right.set(yscale="log" if positive else "linear", title="Loss", xlabel=X_LABEL)
+    right.set(title="Loss", xlabel=X_LABEL)
+    if all(row["loss"] > 0 for row in state.rows if "loss" in row):
+        plots.log_axis(right.yaxis)
     for ax in (left, right):
         ax.set_xlim(0, alarms.EPOCHS + 0.5)
         if ax.get_legend_handles_labels()[0]:

@@ -17,7 +17,7 @@ import seaborn as sns
 from IPython.display import display
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from hrm_lab.metrics import proportion
 from hrm_lab.scrub import ARC_COLOURS, grid_svg, scrub, trace_frames  # noqa: F401 (notebooks take them from here)
@@ -70,6 +70,15 @@ def save(fig: Figure, path: Path | str, alt: str):
     os.replace(temporary, path)
 
 
+def log_axis(axis):
+    """Make an axis logarithmic, with plain numbers (0.02, 0.05, 0.1) at it. Call it when everything is drawn."""
+    low, high = axis.get_data_interval()
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 2000 * low else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 # ---------------------------------------------------------------- training
 
 
@@ -93,7 +102,9 @@ def training_curves(history: list[dict], title: str = "") -> Figure:
 
     line(left, "train_loss", "training", color=ORANGE, linestyle="--")
     line(left, "loss", "held out", color=BLUE)
-    left.set(title="Loss", xlabel="step", yscale="log" if all(row["loss"] > 0 for row in history) else "linear")
+    left.set(title="Loss", xlabel="step")
+    if all(row["loss"] > 0 for row in history):
+        log_axis(left.yaxis)
     line(middle, "train_token_accuracy", "training", color=ORANGE, linestyle="--")
     line(middle, "token_accuracy", "held out", color=BLUE)
     middle.set(title="Token accuracy", xlabel="step")

@@ -7,10 +7,10 @@ predicted when" is seen beside what came.
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from hrm_lab.forecast import Forecast
-from hrm_lab.plots import BLUE, GREEN, INK, ORANGE, PURPLE, RED, SKY, WIDTH
+from hrm_lab.plots import BLUE, GREEN, INK, ORANGE, PURPLE, RED, SKY, WIDTH, log_axis
 
 FANS = (ORANGE, PURPLE, SKY, RED)
 MARKERS = ("s", "^", "D", "v")
@@ -66,10 +66,7 @@ def forecast_fan(steps, values, forecasts: Forecast | list[Forecast], targets=()
         ax.set_ylim(-0.03, 1.03)
         ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     elif min(lows) > 0 and max(tops) / min(lows) > 30:
-        ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        log_axis(ax.yaxis)
     ax.set(title=title, xlabel=x, ylabel=name if kind == "accuracy" else f"{name} (nats)" if name == "loss" else name)
     ax.legend(loc="upper left", bbox_to_anchor=(0, -0.18), ncols=3 if alone else 2, columnspacing=1.2)
     return fig

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from hrm_lab.metrics import proportion
-from hrm_lab.plots import BLUE, DASHES, GREEN, INK, MUTED, ORANGE, PALETTE, RED, WIDTH
+from hrm_lab.plots import BLUE, DASHES, GREEN, INK, MUTED, ORANGE, PALETTE, RED, WIDTH, log_axis
 
 HATCHES = ("", "//", "..", "xx")
 
@@ -66,11 +66,9 @@ def space_scatter(lines: list[int], candidates: list[int], inside: list[bool], t
         ax.plot(lines[~inside], candidates[~inside], "x", color=RED, markersize=7, label="repair not among them")
     ax.axhline(np.median(candidates), color=INK, linestyle=":", linewidth=1.2,
                label=f"median {np.median(candidates):,.0f}")
-    ax.set(xlabel="lines of the function (logarithmic)", ylabel="candidate edits (logarithmic)", xscale="log",
-           yscale="log", title=title)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
-        axis.set_minor_formatter(FuncFormatter(lambda v, _: ""))
+    ax.set(xlabel="lines of the function (logarithmic)", ylabel="candidate edits (logarithmic)", title=title)
+    log_axis(ax.xaxis)
+    log_axis(ax.yaxis)
     ax.legend(loc="lower right")
     return fig
 

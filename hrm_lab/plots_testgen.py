@@ -6,9 +6,9 @@ Unusual: a perplexity never stands alone; what the tests are worth when they are
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from hrm_lab.plots import DASHES, INK, MUTED, PALETTE, WIDTH
+from hrm_lab.plots import DASHES, INK, MUTED, PALETTE, WIDTH, log_axis
 
 MARKS = ("o", "s", "D", "^", "v", "P")
 
@@ -27,10 +27,9 @@ def writing_curves(histories: dict[str, list[dict]], title: str = "") -> Figure:
                   label=f"{name}, training", **look)
         if all("correct" in row for row in rows):
             right.plot(epochs, [row["correct"] for row in rows], linestyle=DASHES[i % len(DASHES)], label=name, **look)
-    left.set(title="Perplexity a target token", xlabel="epoch", ylabel="perplexity (logarithmic)", yscale="log")
+    left.set(title="Perplexity a target token", xlabel="epoch", ylabel="perplexity (logarithmic)")
     right.set(title="Correct tests, validation", xlabel="epoch", ylabel="share correct", ylim=(-0.03, 1.03))
-    left.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    left.yaxis.set_minor_formatter(NullFormatter())
+    log_axis(left.yaxis)
     right.yaxis.set_major_formatter(PercentFormatter(1.0))
     for ax in (left, right):
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))

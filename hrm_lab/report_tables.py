@@ -33,10 +33,17 @@ def frame(soup, main):
         name = table.caption.get_text() if table.caption else f"Table in the section “{section(table)}”"
         table.wrap(soup.new_tag("div", attrs={"class": "table", "role": "region", "tabindex": "0", "aria-label": name}))
         rows = [row.find_all(["td", "th"], recursive=False) for row in table.find_all("tr")]
-        if table.thead and len(table.thead.find_all("tr")) == 2 and not any(c.get_text() for c in rows[1][1:]):
-            rows[0][0].string = rows[1][0].get_text()  # pandas gives the index's name a row of its own
+        if table.thead and len(table.thead.find_all("tr")) == 2 and len(rows[0]) == len(rows[1]) and not any(
+                a.get_text() and b.get_text() for a, b in zip(*rows[:2], strict=True)):
+            for above, name in zip(*rows[:2], strict=True):  # pandas gives the index's names a row of their own
+                above.string = above.get_text() or name.get_text()
             table.thead.find_all("tr")[1].decompose()
             del rows[1]
+        if len(rows[0]) > 7:
+            table["class"] = [*table.get("class", []), "many"]
+        for row in rows:
+            if len(row) < len(rows[0]):  # beside a cell that spans rows
+                row[0]["class"] = [*row[0].get("class", []), "inner"]
         if any(cell.get("colspan", "1") != "1" or cell.get("rowspan", "1") != "1" for row in rows for cell in row):
             continue
         for column in zip(*(row for row in rows if len(row) == max(map(len, rows))), strict=True):

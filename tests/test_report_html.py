@@ -8,11 +8,12 @@ import shutil
 import subprocess
 
 import nbformat
+import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from hrm_lab import report
+from hrm_lab import report, report_tables
 from hrm_lab.inspect_notebook import ROOT
 from hrm_lab.scrub import grid_svg, scrub
 
@@ -170,6 +171,15 @@ def test_tables_scroll_apart_and_numbers_align_right(good):
     assert [c.get_text() for c in table.select(".num")] == ["score", "1.00", "-0.5 %"]
     assert not table.find_previous_sibling("style") and not table.has_attr("border")
     assert "94.0 % (89.0\u00a0to\u00a096.8)" in [c.get_text() for c in table.find_all("td")]  # breaks before it only
+
+
+def test_an_index_of_two_levels_has_one_row_of_heads():
+    frame = pd.DataFrame({str(i): [1, 2] for i in range(7)},
+                         index=pd.MultiIndex.from_product([["cep"], ["base", "tuned"]], names=["format", "system"]))
+    soup = BeautifulSoup(f"<main>{frame.to_html()}</main>", "html.parser")
+    report_tables.frame(soup, soup.main)
+    assert [th.get_text() for th in soup.thead.find_all("th")] == ["format", "system", *"0123456"]
+    assert [th.get_text() for th in soup.select("th.inner")] == ["tuned"] and "many" in soup.table["class"]
 
 
 def test_outputs_are_text_where_nothing_better_is_static(good):
