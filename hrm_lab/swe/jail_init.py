@@ -247,8 +247,8 @@ def become(orders: dict):
         writable = [*orders["writable"], scratch, "/dev/null"]
         others = 2 if inside else own_tasks()
         if "landlock" in jail:
-            landlock(["/"] if inside else [*orders["readable"], "/dev/urandom", "/dev/zero"],
-                     [*writable, "/dev/shm"] if inside else writable)
+            seen = [*orders["readable"], "/dev/urandom", "/dev/zero", *["/proc"] * orders["server"]]  # counts, kills
+            landlock(["/"] if inside else seen, [*writable, "/dev/shm"] if inside else writable)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         if orders["limits"]:

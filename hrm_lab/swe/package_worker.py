@@ -38,6 +38,7 @@ class Worker:
         self.root, self.limits, self.requests, self.answers = task["root"], task["limits"], requests, answers
         self.code = tuple(os.path.join(self.root, folder) for folder in task["code"])
         self.imported, self.by_protocol, self.originals, self.error = set(), set(), {}, None
+        self.others = 1 if os.getpid() == 1 else jail_init.own_tasks()
 
     # ------------------------------------------------------------ pytest's hooks
 
@@ -251,7 +252,7 @@ class Worker:
                     os.close(stream.fileno())
                 signal.signal(signal.SIGPROF, signal.SIG_DFL)
                 signal.setitimer(signal.ITIMER_PROF, seconds)
-                jail_init.set_limits(self.limits | {"cpu_seconds": seconds}, others=1)
+                jail_init.set_limits(self.limits | {"cpu_seconds": seconds}, self.others)
                 gc.disable()
                 job(lambda row: os.write(writer, (json.dumps(row) + "\n").encode()))
                 os.write(writer, (json.dumps([nonce]) + "\n").encode())

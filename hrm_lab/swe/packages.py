@@ -225,14 +225,12 @@ def _task(package: Package, root: Path) -> dict:
     if not tests:
         raise PackageError(f"{package.name}: no tests at {', '.join(package.tests)} in {root}")
     return {"root": str(root), "path": [str(root / package.path)], "tests": tests,
-            "options": [*PYTEST, "--rootdir", str(root)]}
+            "options": [*PYTEST, "--rootdir", str(root), "--confcutdir", str(root)]}
 
 
 def _start(package: Package, root: Path, script: str, hash_seed: int, limits: Limits | None):
-    scripts = [HERE / name for name in ("package_worker.py", "package_swap.py", "package_calls.py", "package_fresh.py",
-                                        "jail_init.py", "observe.py")]
     return jail.start([sys.executable, "-s", "-B", str(HERE / script)], cwd=root, limits=limits, server=limits is None,
-                      readable=[root, *scripts], env=ENVIRONMENT | {"PYTHONHASHSEED": str(hash_seed)},
+                      readable=[root, HERE], env=ENVIRONMENT | {"PYTHONHASHSEED": str(hash_seed)},
                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 

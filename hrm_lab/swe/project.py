@@ -67,7 +67,7 @@ class Project:
         return {"mode": mode, "root": copy, "program": program, "path": [self.import_root(copy), copy],
                 "programs": [self.path_in(copy, self.program), str(self.program)],
                 "tests": [self.path_in(copy, self.tests)],
-                "options": [f"--rootdir={copy}", *self.options()]}
+                "options": [f"--rootdir={copy}", f"--confcutdir={copy}", *self.options()]}
 
     def copy(self, folder: str) -> str:
         """Copy the project into `folder`; a sentence on what was left out, or ""."""

@@ -65,7 +65,7 @@ class Worker:
         self.tracing, self.lines, self.outcome, self.message = False, set(), None, ""
         self.only, self.probed = None, None
         self.outside = [folder + os.sep for folder in (orders["root"], os.path.dirname(orders["programs"][-1]))]
-        self.others = 2 if os.getpid() == 1 else jail_init.own_tasks()
+        self.others = 2 if os.getpid() == 1 or orders["mode"] == "fresh" else jail_init.own_tasks()
 
     # ------------------------------------------------------------ the program
 

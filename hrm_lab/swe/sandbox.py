@@ -243,7 +243,7 @@ class Report:
             kind = ("passed" if report.outcome == "passed" else
                     "failed" if crash.startswith(("assert", "AssertionError", "Failed")) else "error")
             write({write}, (nonce + " " + kind + " " + name + chr(10)).encode())
-sys.exit(pytest.main(["-q", "--tb=short", "-p", "no:cacheprovider", "--rootdir=.", "-c", "/dev/null",
+sys.exit(pytest.main(["-q", "--tb=short", "-p", "no:cacheprovider", "--rootdir=.", "--confcutdir=.", "-c", "/dev/null",
                       "test_decoy.py", "test_program.py"], plugins=[Report()]))
 """
 

@@ -5,6 +5,7 @@ import textwrap
 import pytest
 
 from hrm_lab.sources import listed
+from hrm_lab.swe import jail
 from hrm_lab.swe.jail import Limits
 from hrm_lab.swe.package_table import PACKAGES, Package, functions
 from hrm_lab.swe.packages import PackageError, PackageServer, fresh, settle
@@ -149,6 +150,17 @@ def tiny(tmp_path_factory):
     package = make(root)
     with PackageServer(package, root, limits=Limits(cpu_seconds=0.2)) as server:
         yield server
+
+
+@pytest.mark.parametrize("kind", jail.KINDS[1:])
+def test_the_weaker_jails_serve_packages_too(kind, tmp_path, monkeypatch):
+    if not jail.works(kind):
+        pytest.skip(f"jail {kind} does not work here")
+    monkeypatch.setattr(jail, "strongest", lambda: kind)
+    package = make(tmp_path / "tiny-1.0")
+    with PackageServer(package, tmp_path / "tiny-1.0", limits=Limits(cpu_seconds=0.2)) as server:
+        text = server.functions[FILE, "clamp"].text
+        assert server.run(FILE, "clamp", text).outcome == "passed"
 
 
 def changed(server, name, old, new):

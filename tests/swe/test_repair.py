@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hrm_lab.swe import jail
 from hrm_lab.swe import repair as repairs
 from hrm_lab.swe.edits import apply, candidates
 from hrm_lab.swe.evidence import of
@@ -216,6 +217,16 @@ def test_there_is_nothing_to_repair(tmp_path):
     lay(tmp_path, {"clamp.py": FIXED, "test_clamp.py": TEST})
     report = repair(tmp_path / "clamp.py", tmp_path / "test_clamp.py")
     assert (report.resolved, report.executions, report.patch) == (True, 0, "") and "nothing to repair" in str(report)
+
+
+@pytest.mark.parametrize("kind", jail.KINDS)
+def test_a_program_is_repaired_in_every_jail(kind, tmp_path, monkeypatch):
+    if not jail.works(kind):
+        pytest.skip(f"jail {kind} does not work here")
+    monkeypatch.setattr(jail, "strongest", lambda: kind)
+    lay(tmp_path, {"clamp.py": CLAMP, "test_clamp.py": TEST})
+    report = repair(tmp_path / "clamp.py", tmp_path / "test_clamp.py", budget=1, prior=Knows(FIXED))
+    assert report.resolved and f"jail: {kind}" in str(report)
 
 
 def test_a_hanging_program_is_repaired(tmp_path):

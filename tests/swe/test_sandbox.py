@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hrm_lab.inspect_notebook import ROOT
-from hrm_lab.swe import fuel
+from hrm_lab.swe import fuel, jail
 from hrm_lab.swe.sandbox import Limits, Server, confirm, run_command, split_tests
 from hrm_lab.swe.split import parts, suite
 
@@ -167,6 +167,20 @@ def test_pytest_confirms_what_the_server_says(tests):
             assert (here.outcome, here.tier) == (there.outcome, there.tier)
             assert {k for k, v in here.tests.items() if v == "passed"} == {
                 k for k, v in there.tests.items() if v == "passed"}
+
+
+@pytest.mark.parametrize("kind", jail.KINDS)
+def test_the_server_and_pytest_work_in_every_jail(kind, monkeypatch):
+    """Also in the weaker ones, that other machines have to do with: most containers forbid namespaces."""
+    if not jail.works(kind):
+        pytest.skip(f"jail {kind} does not work here")
+    monkeypatch.setattr(jail, "strongest", lambda: kind)
+    with Server(CHECK) as server:
+        wrong, right = server.run("def total(xs):\n    return 1\n"), server.run(TOTAL)
+        assert (wrong.outcome, right.outcome, right.jail) == ("failed", "passed", kind)
+        assert server.run("import os\nwhile os.fork(): pass\n").outcome != "passed"
+        assert server.run(TOTAL).outcome == "passed"  # what was left of the other is gone
+    assert confirm(TOTAL, CHECK).outcome == "passed"
 
 
 def test_confirmation_knows_fixtures_and_a_skipped_test_is_not_passed():
