@@ -59,7 +59,8 @@ def system_folders() -> list[str]:
 def clean_environment(scratch: str) -> dict[str, str]:
     """Nothing of the caller's environment, where keys and tokens live."""
     return {"PATH": f"{os.path.dirname(sys.executable)}:{PATH}", "HOME": scratch, "TMPDIR": scratch, "LANG": "C.UTF-8",
-            "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+            "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1",
+            "OPENSSL_CONF": os.devnull}  # node gives up where it may not read the system's
 
 
 @lru_cache
