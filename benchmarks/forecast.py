@@ -2,11 +2,13 @@
 
     python benchmarks/forecast.py --curves data/forecast/held_out.csv [--company] [--plot calibration.png]
     python benchmarks/forecast.py --curves data/forecast/design.csv --leave-out     (while designing)
+    python benchmarks/forecast.py --curves data/forecast/held_out.csv data/forecast/held_out_2.csv --model hrm --company
     python benchmarks/forecast.py --lcdb 1000 --cache data/cache
 
 Each curve is forecast at its end from its first 5, 10 and 20 points, with the bank that ships. --company
 gives each forecast the run's other curves up to there too. --leave-out forecasts each curve of the design set with a
-bank that lacks its task. Losses are shares of the first loss. Targets for Brier's
+bank that lacks its task. --model hrm: runs of HRMs alone (those with an exact match), by their bank. --ahead 1.1:
+instead of the end, the epoch a tenth farther than was seen. Losses are shares of the first loss. Targets for Brier's
 score: accuracy >= .8 and .95, loss <= .3 and .1 of the first. --lcdb takes learning curves over training set sizes
 from the Learning Curve Database (Mohr et al. 2022), whose points are sizes and not epochs. Intervals of coverages are
 over curves; curves of one run are not independent. The last line is one JSON object.
@@ -17,6 +19,7 @@ import json
 import sys
 import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -103,7 +106,9 @@ def table(rows: list[dict]) -> list[dict]:
                     "coverage90": metrics.proportion(sum(r["in90"] for r in mine), len(mine)),
                     "coverage50": metrics.proportion(sum(r["in50"] for r in mine), len(mine)),
                     "coverage50_randomised": metrics.proportion(middle, len(mine)),
-                    "mae": mean("error"), "mae_last": mean("last"), "mae_naive": mean("naive"), "crps": mean("crps"),
+                    "mae": mean("error"), "mae_last": mean("last"),
+                    "mae_beyond_last": metrics.bootstrap([r["error"] - r["last"] for r in mine]),
+                    "mae_naive": mean("naive"), "crps": mean("crps"),
                     "brier": mean("brier"), "brier_last": mean("brier_last"),
                     "width": float(np.median([r["width"] for r in mine])),
                     "ms": 1000 * float(np.median([r["seconds"] for r in mine]))}
@@ -139,11 +144,12 @@ def show(line: dict) -> str:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--curves", type=Path, help="a file of benchmarks/forecast_curves.py")
+    parser.add_argument("--curves", type=Path, nargs="+", help="files of benchmarks/forecast_curves.py")
     parser.add_argument("--lcdb", type=int, metavar="N", help="N curves of the LCDB instead")
     parser.add_argument("--cache", default=str(ROOT / "data" / "cache"), help="where the LCDB is fetched to")
     parser.add_argument("--company", action="store_true", help="forecast with the run's other curves at hand")
-    parser.add_argument("--model", choices=("all", "hrm"), default="all", help="which of the shipped banks")
+    parser.add_argument("--model", choices=("all", "hrm"), default="all", help="which of the shipped banks, and runs")
+    parser.add_argument("--ahead", type=float, metavar="TIMES", help="look so far, in epochs seen; default: the end")
     parser.add_argument("--leave-out", action="store_true", help="forecast each task with a bank that lacks it")
     parser.add_argument("--raw", action="store_true", help="without a bank: the uncalibrated average")
     parser.add_argument("--tasks", action="store_true", help="print each task too")
@@ -151,16 +157,26 @@ def main():
     args = parser.parse_args()
     if (args.curves is None) == (args.lcdb is None):
         parser.error("expected --curves or --lcdb")
+    if args.ahead is not None and (args.lcdb or args.ahead <= 1):
+        parser.error(f"--ahead: got {args.ahead:g}, expected more than 1, and --curves")
     if args.company and (args.lcdb or args.raw or args.leave_out):
         parser.error("--company: got --lcdb, --raw or --leave-out beside it, expected held-out runs and the whole bank")
     began, shipped = time.process_time(), forecast_bank.shipped(args.model)
-    curves = lcdb_curves(args.lcdb, args.cache) if args.lcdb else forecast_curves.read(args.curves)
+    curves = lcdb_curves(args.lcdb, args.cache) if args.lcdb else [
+        c for path in args.curves for c in forecast_curves.read(path)]
+    if args.model == "hrm" and args.curves:
+        hrms = {(c.task, c.run) for c in curves if c.metric == "exact_match"}
+        curves = [c for c in curves if (c.task, c.run) in hrms]
     banks = {task: shipped.without(task) if args.leave_out else None if args.raw else shipped
              for task in {c.task for c in curves}}
     runs = {}
     for c in curves:
         runs.setdefault((c.task, c.run), []).append(c)
-    rows = [judge(c, k, banks[c.task], company=beside([c, *runs[c.task, c.run]], k) if args.company else None)
+
+    def end(c, k):
+        return c if args.ahead is None else replace(c, values=c.values[:max(k + 1, round(k * args.ahead))])
+
+    rows = [judge(end(c, k), k, banks[c.task], company=beside([c, *runs[c.task, c.run]], k) if args.company else None)
             for c in curves for k in COUNTS if k < len(c.values)]
     lines = table(rows)
     for line in lines:

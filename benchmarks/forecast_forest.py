@@ -25,7 +25,8 @@ from hrm_lab import forecast_forest as forest  # noqa: E402
 from hrm_lab.files import write_atomic  # noqa: E402
 from hrm_lab.forecast_mixture import scaled  # noqa: E402
 
-TREES, DRAWN, LEAF, TRIED = 100, 1200, 4, 16  # trees; lines drawn for each, least lines of a leaf, features tried
+TREES, DRAWN, LEAF, TRIED = 100, 1500, 4, 16  # trees; lines drawn for each, least lines of a leaf, features tried
+NEAR, NEAR_WEIGHT = 1.4, 0.35  # lines that look ahead less far are many and easy
 FOLDS = 9  # of tasks
 
 
@@ -54,7 +55,8 @@ def lines(curves: list, bank: forecast_bank.Bank, judge: bool = False) -> list[d
                 samples = without[c.task].adjust(np.stack(samples, 1), u, at / count, c.kind)
                 banked = np.quantile(samples, forecast_bank.LEVELS, axis=0).T
             found += [{"task": c.task, "kind": c.kind, "count": count, "end": at[s] == len(c.values), "last": u[-1],
-                       "truth": truth[int(at[s]) - 1], "x": x[s], "banked": banked[s]} for s in range(len(at))]
+                       "near": at[s] / count < NEAR, "truth": truth[int(at[s]) - 1], "x": x[s],
+                       "banked": banked[s]} for s in range(len(at))]
     return found
 
 
@@ -97,7 +99,7 @@ def forest_of(rows: list[dict], trees: int, rng: np.random.Generator) -> dict[st
     x, last, truth = (np.array([r[name] for r in rows]) for name in ("x", "last", "truth"))
     y = forest.share(truth, rows[0]["kind"]) - forest.share(last, rows[0]["kind"])
     _, task, size = np.unique([r["task"] for r in rows], return_inverse=True, return_counts=True)
-    weight = 1 / np.sqrt(size[task])
+    weight = np.where([r["near"] for r in rows], NEAR_WEIGHT, 1) / np.sqrt(size[task])
     parts, node, rise = [], 0, 0
     for _ in range(trees):
         drawn = rng.choice(len(rows), DRAWN, p=weight / weight.sum())

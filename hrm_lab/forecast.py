@@ -22,6 +22,7 @@ from hrm_lab.forecast_mixture import SENSIBLE, look_ahead, scaled, unscaled
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 LEAST_POINTS = 5
+HALF_EXAMPLE = 0.5 / 200  # most of the bank's accuracies are of 200 examples
 LOSSES = ("loss", "perplexity", "nll", "cross_entropy", "bits_per_byte", "error")  # in a metric's name
 
 
@@ -65,7 +66,10 @@ def forecast(epochs, values, n, at, kind: str = "accuracy", bank: Bank | None = 
         if company is not None and says != "uncalibrated":
             samples = with_company(samples, raw, company, distance, epochs / epochs[-1], seed)
             says += ", with the run's other curves"
-    samples = unscaled(held_back(samples, u) if kind == "loss" else samples, values, kind)
+    if kind == "loss":
+        samples = unscaled(held_back(samples, u), values, kind)
+    elif says != "uncalibrated":
+        samples = at_the_ends(samples, float(values[-1]))
     return Forecast(at, np.quantile(samples, LEVELS, axis=0).T, samples, float(values[-1]),
                     naive_fit(epochs, values, at, kind), families, kind, float(epochs[-1]), len(values), says)
 
@@ -78,6 +82,18 @@ def held_back(samples: np.ndarray, u: np.ndarray) -> np.ndarray:
     """
     moved = samples + (1 - np.exp(u[0] / 2)) * (u[-1] - np.median(samples, axis=0))
     return np.minimum(moved, SENSIBLE["loss"][1])
+
+
+def at_the_ends(samples: np.ndarray, last: float) -> np.ndarray:
+    """Samples (draws, S) of an accuracy, 0 or 1 where they are as near to it as HALF_EXAMPLE.
+
+    A fifth of the bank's HRM curves end at exactly 0 or 1, and averages of quantiles lie just beside. An end that the
+    last value stands as near to, and not at, is left alone: a larger evaluation sees between.
+    """
+    for end in (0.0, 1.0):
+        if not 0 < abs(end - last) <= HALF_EXAMPLE:
+            samples = np.where(np.abs(samples - end) <= HALF_EXAMPLE, end, samples)
+    return samples
 
 
 def check(epochs, values, n, at, kind: str) -> tuple[np.ndarray, ...]:

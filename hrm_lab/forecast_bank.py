@@ -2,8 +2,8 @@
 
 Each past curve was forecast from its first 5, 7, 10, 14, 20 and 30 points, and how that went is one line of the table:
 the raw quantiles of `hrm_lab.forecast_mixture`, the last value, and what came. A new forecast is held against the lines
-that looked ahead from about as many points about as far (a Gaussian kernel in log points and log distance), in two ways
-whose quantiles are averaged:
+that looked ahead from about as many points about as far (a Gaussian kernel in log points and the log of how far beyond
+them), in two ways whose quantiles are averaged:
 - a stack: last value + a (raw median - last value) + b recent slope, with the a and b that made past errors least, and
   the raw spread scaled to what past errors would have needed, each side apart (conformal prediction, local weights);
 - the neighbours: by how much past curves rose that were alike in last value, slope and raw median.
@@ -27,13 +27,14 @@ from hrm_lab.files import write_atomic
 from hrm_lab.forecast_curves import KINDS, Curve
 
 COUNTS = (5, 7, 10, 14, 20, 30)  # points seen
-DISTANCES = (1.5, 3.0)  # looked ahead to, as multiples of the points seen; and the curve's end
+DISTANCES = (1.1, 1.25, 1.5, 3.0)  # looked ahead to, as multiples of the points seen; and the curve's end
+NEAREST = 0.05  # a distance of less than 1.05 is taken as this far beyond the last point
 LEAST_CURVES = 20  # of a kind; a smaller bank calibrates nothing
 FLOOR = 0.005  # least half-width, on the scale of `forecast_mixture.scaled`
-WIDTH = 0.35  # of the kernel, in log points and log distance
+WIDTHS = np.array((0.35, 0.8))  # of the kernel, in log points and log (distance - 1)
 # widths of the kernel in last value, raw median less last value, and slope: curves that are alike
 ALIKE = {"accuracy": np.array((0.15, 0.15, 0.1)), "loss": np.array((0.6, 0.6, 0.5))}
-GRID = 0.1  # of log distance: lines near a place are looked up once
+GRID = 0.1  # of log (distance - 1): lines near a place are looked up once
 LEVELS = (0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995)
 NUMBERS = ("count", "at", "last", "slope", "q05", "q50", "q95", "truth")
 FIELDS = ("task", "run", "metric", "kind", *NUMBERS)
@@ -49,7 +50,7 @@ class Bank:
     numbers: np.ndarray
 
     def plus(self, curves: list[Curve]) -> "Bank":
-        """With the user's own past curves; each takes about 0.2 s."""
+        """With the user's own past curves; each takes about 0.05 s."""
         other = scored(curves)
         return Bank(np.concatenate((self.keys, other.keys)), np.concatenate((self.numbers, other.numbers)))
 
@@ -101,7 +102,7 @@ class Table:
 
     def __init__(self, keys: np.ndarray, numbers: np.ndarray, kind: str):
         count, at, last, slope, low, middle, high, truth = numbers.T
-        self.kind, self.place = kind, np.log(np.stack((count, at / count), 1))  # (L, 2)
+        self.kind, self.place = kind, np.log(np.stack((count, at / count - 1), 1)) / WIDTHS  # (L, 2)
         self.curves, self.tasks = len({tuple(k) for k in keys[:, :3]}), len(set(keys[:, 0]))
         self.past = np.stack((last, middle - last, slope), 1)  # (L, 3)
         self.rose, self.up, self.down = truth - last, np.maximum(high - middle, FLOOR), np.maximum(middle - low, FLOOR)
@@ -110,7 +111,7 @@ class Table:
     def near(self, count: int, place: int) -> tuple[np.ndarray, np.ndarray]:
         """Lines (M,) that looked ahead from about as many points about as far, least risen first, and their weights."""
         if (count, place) not in self.known:
-            gap = ((np.array((np.log(count), GRID * place)) - self.place) ** 2).sum(1) / WIDTH**2
+            gap = ((np.array((np.log(count), GRID * place)) / WIDTHS - self.place) ** 2).sum(1)
             weights = np.exp(-0.5 * (gap - gap.min()))  # the nearest lines where none is near
             mine = np.flatnonzero(weights > 1e-3)
             mine = mine[np.argsort(self.rose[mine])]
@@ -130,7 +131,7 @@ class Table:
 
     def adjust(self, samples: np.ndarray, last: float, slope: float, count: int, distance: np.ndarray) -> np.ndarray:
         out, rank = np.empty_like(samples), (np.arange(len(samples)) + 0.5) / len(samples)
-        places, stacks = np.round(np.log(distance) / GRID).astype(int), {}
+        places, stacks = np.round(np.log(np.maximum(distance - 1, NEAREST)) / GRID).astype(int), {}
         for s, place in enumerate(places):
             mine, weights = self.near(count, place)
             if place not in stacks:

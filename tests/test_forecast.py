@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hrm_lab import plots_forecast
-from hrm_lab.forecast import LEVELS, describe, forecast, kind_of, naive_fit
+from hrm_lab.forecast import LEVELS, at_the_ends, describe, forecast, kind_of, naive_fit
 from hrm_lab.forecast_bank import shipped
 from hrm_lab.forecast_targets import Target
 
@@ -52,6 +52,16 @@ def test_a_loss_is_forecast_as_a_share_of_its_first_value():
 def test_a_constant_curve_gets_an_answer_around_it(values, kind):
     f = forecast(STEPS, values, None, [500], kind, shipped())
     assert f.quantiles[0, 0] <= max(f.last, 1.001e-6 * values[0]) <= f.quantiles[0, 4] * 1.001
+
+
+def test_an_accuracy_that_stood_at_an_end_is_forecast_to_stay_exactly_there():
+    """Else what came, 0 or 1, would lie just outside of intervals that end at .001 or .999."""
+    for end in (0.0, 1.0):
+        f = forecast(STEPS, [0.5, *[end] * 7], None, [450], bank=shipped("hrm"))
+        assert (f.quantiles[0] == end).sum() >= 3
+    samples = np.array([[0.001], [0.5], [0.999]])
+    assert at_the_ends(samples, 0.9).tolist() == [[0.0], [0.5], [1.0]]
+    assert at_the_ends(samples, 0.9985).tolist() == [[0.0], [0.5], [0.999]]  # seen between: it can stay there
 
 
 def test_a_loss_that_has_risen_many_times_above_its_first_stays_where_it_is():

@@ -1,6 +1,7 @@
 """The scripts that make curves and judge forecasts run, and end with the JSON that they promise."""
 
 import numpy as np
+import pytest
 
 from hrm_lab import forecast_curves
 from hrm_lab.forecast_curves import Curve
@@ -34,4 +35,14 @@ def test_the_back_test_has_a_line_for_each_kind_and_count(tmp_path):
         assert line["n"] == 3 and 0 <= line["brier"]["value"] <= 1 and line["ms"] > 0
         assert set(line["met"]) == {"coverage90", "coverage50", "mae", "brier", "last", "ms"}
     assert set(found["per_task"]) == {f"{kind}/task-{i}" for kind in ("loss", "accuracy") for i in range(2)}
+    beside = [Curve("hrm", "0", metric, c.kind, 100, c.values)
+              for metric, c in zip(("loss", "exact_match"), curves[::3], strict=True)]
+    forecast_curves.write(tmp_path / "h.csv", beside)
+    near, _ = last_line("forecast.py", "--curves", str(tmp_path / "c.csv"), str(tmp_path / "h.csv"), "--model", "hrm",
+                        "--ahead", "1.1")
+    assert set(near["per_task"]) == {"loss/hrm", "accuracy/hrm"} and near["curves"] == 2
+    ahead = {line["count"]: line["mae_last"]["value"] for line in near["lines"] if line["kind"] == "accuracy"}
+    values = beside[1].values
+    assert ahead == {k: pytest.approx(values[at - 1] - values[k - 1], abs=1e-4)
+                     for k, at in ((5, 6), (10, 11), (20, 22))}
     assert "90 %:" in text and b"Description" in (tmp_path / "a.png").read_bytes()

@@ -93,7 +93,8 @@ def test_trees_learn_what_the_rise_depends_on():
     spec.loader.exec_module(grower)
     rng = np.random.default_rng(0)
     x = rng.random((600, 3))
-    rows = [{"task": str(i % 4), "kind": "accuracy", "last": 0.1, "truth": 0.1 + 0.5 * (x[i, 2] > 0.6), "x": x[i]}
+    rows = [{"task": str(i % 4), "kind": "accuracy", "near": i % 2 == 0, "last": 0.1,
+             "truth": 0.1 + 0.5 * (x[i, 2] > 0.6), "x": x[i]}
             for i in range(600)]
     grown = Forest(**grower.forest_of(rows, 8, rng))
     assert len(grown.roots) == 8 and (np.diff(grown.roots) > 0).all()
