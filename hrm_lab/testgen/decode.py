@@ -126,17 +126,22 @@ class Constraint:
 
 
 def closed(text: str) -> str:
-    """Whole lines that begin a text of the grammar and never made it whole, with the fewest lines that do."""
+    """Whole lines that begin a text of the grammar, with the fewest lines that make it whole; an unfinished scenario
+    that is not the first is left out."""
+    starts = [match.start() for match in re.finditer("^Scenario", text, re.M)]
+    if starts:
+        text = re.sub(r"^@.*\n\Z", "", text[:starts[-1]] if len(starts) > 1 else text, flags=re.M)
     for start, line in (("Feature", "Feature: "), ("Scenario", "Scenario: "), ("Then ", "Then ")):
         if not re.search(f"^{start}", text, re.M):
             text += f"{line}{CUT}\n"
-    if not re.search("^Scenario Outline", text, re.M):
+    if len(starts) > 1 or not re.search("^Scenario Outline", text, re.M):
         return text
     if "\nExamples:\n" not in text:
         text += "Examples:\n"
-    if not re.search(r"^\|", text, re.M):
-        text += f"| {CUT} |\n"
-    return text + f"| {CUT} " * (text.splitlines()[-1].count("|") - 1) + "|\n"
+    if not (rows := re.findall(r"^\|.*", text, re.M)):
+        rows.append(f"| {CUT} |")
+        text += rows[0] + "\n"
+    return text if len(rows) > 1 else text + f"| {CUT} " * (rows[0].count("|") - 1) + "|\n"
 
 
 def pointing(placeholders: Mapping[int, str], bound: list[Mapping[str, Value]], size: int):

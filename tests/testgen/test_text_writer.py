@@ -82,6 +82,14 @@ def test_a_beginning_is_closed_by_what_it_lacks(begun):
     assert CONSTRAINT.close(list(CODEC.target(begun + "Then th")[:-1]), 99) == list(CODEC.target(whole)[:-1])
 
 
+@pytest.mark.parametrize("more", ["@t\n", "Scenario: a\nWhen b\n",
+                                  "@t\nScenario Outline: a\nThen <b>\nExamples:\n| b |\n"])
+@pytest.mark.parametrize("whole", ["Feature: a\nScenario: b\nThen c\n",
+                                   "Feature: a\nScenario Outline: b\nThen c\nExamples:\n| d |\n| e |\n"])
+def test_what_is_unfinished_after_a_whole_scenario_is_left_out(whole, more):
+    assert closed(whole + more) == whole == closed(whole)
+
+
 def test_a_limit_that_no_whole_text_has_is_refused():
     with pytest.raises(ValueError, match=f"limit: got 5 tokens, expected at least {CONSTRAINT.shortest}"):
         writer.write(random_model(), CODEC, ["at most 5 files"], limit=5)
