@@ -39,9 +39,9 @@ ROWS
 """  # a row is one token of the lexer, which is greedy: a cell of its own would swallow the space before the bar
 
 
-def lark(holes: list[str]) -> str:
+def lark(holes: tuple[str, ...]) -> str:
     """The grammar in which `holes` are the only expressions in braces."""
-    each = "|".join(re.escape(hole).replace("/", r"\/").replace(r"\ ", " ") for hole in holes) or r"\{MARK0\}"
+    each = "".join("|" + re.escape(hole).replace("/", r"\/").replace(r"\ ", " ") for hole in holes)
     widths = range(1, COLUMNS + 1)
     rows = [rf"ROW{n}: /(\| (WORDFIRST|HOLES)(WORDREST|HOLES)* ){{{n}}}\|\n/" for n in widths]
     rows += [rf"HEAD{n}: /(\| [^\s{{}}SIGNS]([^{{}}SIGNS])* ){{{n}}}\|\n/".replace("SIGNS", BREAKS + r"|()\[\].*+?^$")
@@ -49,7 +49,7 @@ def lark(holes: list[str]) -> str:
     text = LARK.replace("TABLES", " | ".join(f"HEAD{n} ROW{n}+" for n in widths)).replace("ROWS", "\n".join(rows))
     signs = "{}|" + BREAKS
     text = text.replace("WORDFIRST", rf"[^\s{signs}]").replace("WORDREST", f"[^{signs}]")
-    return text.replace("HOLES", each)
+    return text.replace("|HOLES", each)
 
 
 def writable(hole: str, values: Mapping[str, Value]) -> bool:

@@ -38,10 +38,10 @@ def random_model(seed=0):
 @pytest.mark.parametrize("seed,limit", [(seed, limit) for seed in range(4)
                                         for limit in (CONSTRAINT.shortest, 45, 80, 200)])
 def test_whatever_the_logits_a_whole_valid_text_comes_out_within_its_limit(seed, limit):
-    """Random words for 15 requirements, with a liking for what ends a cell and a line that differs by row."""
+    """Random words for 16 requirements, with a liking for what ends a cell and a line that differs by row."""
     generator = torch.Generator().manual_seed(seed)
     ends = CODEC.tokenizer.encode(" |\n").ids
-    found = [e.found for e in EXAMPLES[seed::16]]
+    found = [slots.abstract("Nothing that could be named.", CODEC.lexicon), *(e.found for e in EXAMPLES[seed::16])]
     choose, finish = CONSTRAINT.start([f.values for f in found], limit)
     said, liking = [[] for _ in found], torch.linspace(0, 5, len(found))[:, None]
     open_ = torch.arange(len(found))
@@ -56,7 +56,7 @@ def test_whatever_the_logits_a_whole_valid_text_comes_out_within_its_limit(seed,
         if not len(open_):
             break
     whole = finish(said)
-    assert len(whole) == 15 and max(map(len, whole)) <= limit
+    assert len(whole) == 16 and max(map(len, whole)) <= limit
     for ids, f in zip(whole, found, strict=True):
         made = writer.restored(text := decode(CODEC.tokenizer, ids), f)
         assert made.reason == gherkin.valid(made.text) == "", text
@@ -120,6 +120,8 @@ def test_the_grammar_refuses_what_the_parser_or_the_slots_would():
            good.rstrip("\n"), good.replace("| e |", "| (e |")]
     for text in bad:
         assert not CONSTRAINT.accepts(list(CODEC.target(text)[:-1]), {"NUM1": 1}), text
+    nothing = [f"Feature: a\nScenario: b\nThen {words}\n" for words in ("c", "{MARK0}", "{NUM1}", "{")]
+    assert [CONSTRAINT.accepts(list(CODEC.target(text)[:-1]), {}) for text in nothing] == [True, False, False, False]
 
 
 def test_free_writing_says_why_a_test_could_not_be_restored():
