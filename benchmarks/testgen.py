@@ -1,14 +1,18 @@
-"""Test generation measured: cycles on boundaries, the three forms, what the base is worth.
+"""Test generation measured: cycles on boundaries, the three forms, what the base is worth, slots in new wordings.
 
     python benchmarks/testgen.py --part cycles --n 1500 --epochs 8 --test 300 --seeds 1
     python benchmarks/testgen.py --part forms --n 1500 --seconds 70 --test 150
     python benchmarks/testgen.py --part start --n 2000 --epochs 7 --test 150
+    python benchmarks/testgen.py --part slots --n 3000 --test 2600
 
 cycles: recursion over the source in four depths at equal parameters, and more layers without it, on the arithmetic that
 expressions usually do.
 forms: HRM encoder and decoder, its control without recursion, HRM-Text and a plain causal Llama of `transformers`, from
 scratch on the same examples for as many CPU-seconds each, judged on new values and on validation wordings.
-start: the network without recursion from the shipped base and from random weights, fine-tuned alike as in notebook 04.
+start: the network without recursion from the shipped base and from random weights, fine-tuned alike as in notebook 04;
+judged without a grammar, on fresh wordings too (data/testgen/fresh_media.json).
+slots: requirements whose test can be written over their placeholders, where the lexicon has never seen their wording:
+one wording in five held back, five times; and with the shipped lexicon those in fresh wordings.
 Each row is printed when it is there. The last line is one JSON object.
 """
 
@@ -22,7 +26,8 @@ import torch
 
 from hrm_lab import metrics, runs
 from hrm_lab.model import count_parameters
-from hrm_lab.testgen import arithmetic, finetune, prefix_lm, scores, study, writer
+from hrm_lab.testgen import arithmetic, finetune, prefix_lm, scores, slots, study, writer
+from hrm_lab.testgen.domain import draw
 from hrm_lab.testgen.finetune import Training
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,6 +84,27 @@ def forms(codec, data, plan, arguments, folder: Path) -> dict:
     return found
 
 
+def fresh(media, n: int) -> list:
+    """Requirements in wordings that were written after all others."""
+    new = runs.read_json(ROOT / "data" / "testgen" / "fresh_media.json")
+    return draw(replace(media, families={name: replace(media.families[name], paraphrases=tuple(texts))
+                                         for name, texts in new.items()}), n, 5, "paraphrase")
+
+
+def new_wordings(codec, media, arguments) -> dict:
+    train, test = draw(media, 2 * arguments.n, 0), draw(media, arguments.test, 1)
+    new, kept = fresh(media, 520), 0
+    for fold in range(5):
+        inside = {r.id for r in (*train, *test) if (study.wording(r) + sum(map(ord, r.family))) % 5 == fold}
+        lexicon = slots.learn([r for r in train if r.id not in inside][:arguments.n])
+        kept += len(writer.examples([r for r in test if r.id in inside], lexicon, media))
+    found = {"held back": metrics.proportion(kept, len(test)),
+             "fresh": metrics.proportion(len(writer.examples(new, codec.lexicon, media)), len(new))}
+    for name, score in found.items():
+        print(f"{name}: {metrics.format_score(score)}", flush=True)
+    return found
+
+
 def start(base, codec, data, plan, folder: Path) -> dict:
     made = {"from the base": lambda: study.tuned_from(base, H_cycles=0),
             "from random weights": lambda: study.build(codec, SHAPE | {"H_cycles": 0})}
@@ -88,7 +114,8 @@ def start(base, codec, data, plan, folder: Path) -> dict:
         run = study.train(model, codec, data, plan, folder / name)
         free, row = study.model_rival(model, codec, False), {"correct_by_epoch": [h["correct"] for h in run["history"]],
                                                              "train_cpu_seconds": run["cpu_seconds"]}
-        for axis, records in {**data.held, "validation wordings": data.valid[:len(data.held["values"])]}.items():
+        for axis, records in {**data.held, "validation wordings": data.valid[:len(data.held["values"])],
+                              "fresh wordings": fresh(data.domain, 520)}.items():
             row[axis] = {key: score for key, score in study.judged(free, codec, data.domain, records).items()
                          if key in ("correct", "mutation", "valid", "perplexity")}
             print(f"{name}, {axis}: " + "; ".join(f"{key} {metrics.format_score(s)}" for key, s in row[axis].items()),
@@ -100,7 +127,7 @@ def start(base, codec, data, plan, folder: Path) -> dict:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--part", choices=("cycles", "forms", "start"), required=True)
+    parser.add_argument("--part", choices=("cycles", "forms", "start", "slots"), required=True)
     parser.add_argument("--n", type=int, default=1500, help="training examples")
     parser.add_argument("--epochs", type=int, default=12, help="of cycles and start")
     parser.add_argument("--seconds", type=float, default=80, help="of forms: CPU-seconds that each trains")
@@ -110,8 +137,8 @@ def main():
     given = parser.parse_args()
     runs.set_threads()
     media = study.media()
-    data = study.prepare(media, given.n, given.test + 50, given.test)
-    if given.part == "start":
+    data = None if given.part == "slots" else study.prepare(media, given.n, given.test + 50, given.test)
+    if given.part in ("start", "slots"):
         codec, base = study.load_base(ROOT / "weights" / "testgen-base")
     else:
         codec = study.learn_codec([], data.train, [media], 2600)
@@ -119,6 +146,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         if given.part == "cycles":
             found = cycles(codec, media, plan, given, Path(folder))
+        elif given.part == "slots":
+            found = new_wordings(codec, media, given)
         elif given.part == "start":
             found = start(base, codec, data, plan, Path(folder))
         else:

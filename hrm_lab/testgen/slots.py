@@ -9,7 +9,7 @@ names), and arithmetic costs it more than the design of the test. With placehold
 boundary cells are expressions (expressions.py). Delexicalisation is old in dialogue systems (Wen et al. 2015, arXiv
 1508.01745). Unusual: terms of the domain (fields, formats, units) are marked, not hidden, since their meaning counts,
 and each closed class has placeholders of its own, so that "5 dBTP of true peak" and "a true peak of 5 dBTP" name the
-same two; restoring the abstract requirement gives the requirement back to the letter, whatever it holds.
+same two; restoring the abstract requirement gives the requirement back to the letter.
 """
 
 import re
@@ -31,6 +31,7 @@ KINDS = {"NUM": 9, "DATE": 4, "TIME": 4, "CODE": 3, "TEXT": 3, "NAME": 3, **dict
 PLACEHOLDER = re.compile(r"\{([A-Z]+\d+)\}")
 MONTHS = "January February March April May June July August September October November December".split()
 CLOSED = 0.5  # distinct values an occurrence, up to which a text slot is a closed class
+COUNTED = ("more", "or", "further", "additional", "extra", "other")  # what comes after a count, not after a name
 STATED = 0.9  # share of a slot's values that stand in the requirement; a computed letter stands there by chance
 PATTERNS = {
     "MARK": r"[{}]+",
@@ -244,13 +245,14 @@ def names(text: str, lexicon: Lexicon, taken: list[tuple[int, int]] = ()) -> lis
         mixed = word[1:] != word[1:].lower()
         if first and not mixed and word.lower() in lexicon.words:
             continue
-        end = match.end()
+        end, told = match.end(), False
         while tail := re.match(r" (\d{1,2}(?![\w.:-]*\w)|[^\W\d_][\w+'’&-]*)( [^\W\d_]+)?", text[end:]):
-            number = tail[1].isdigit()
-            if ("0" if number else tail[1]) not in lexicon.tails or number and (tail[2] or "")[1:] in lexicon.units:
+            number, after = tail[1].isdigit(), (tail[2] or "")[1:]
+            counts = number and (after in lexicon.units or after in COUNTED)
+            if counts or ("0" if number else tail[1]) not in lexicon.tails:
                 break
-            end += tail.end(1)
-        sure = not first or mixed or end > match.end()  # a sentence's first word alone is weak evidence
+            end, told = end + tail.end(1), told or not number
+        sure = not first or mixed or told  # a sentence's first word is weak evidence, with a number after it too
         (found if sure else unsure).append((match.start(), end))
     known = {text[low:high] for low, high in found}
     return sorted(found + [span for span in unsure if not found or text[slice(*span)] in known])

@@ -17,7 +17,7 @@ from hrm_lab.files import write_json
 from hrm_lab.runs import fast_in_bf16, read_json
 from hrm_lab.testgen import gherkin, slots, tokenizer
 from hrm_lab.testgen.batches import Pair, padded
-from hrm_lab.testgen.decode import Constraint
+from hrm_lab.testgen.decode import Constraint, pointing
 from hrm_lab.testgen.domain import Domain
 from hrm_lab.testgen.expressions import ExpressionError
 from hrm_lab.testgen.records import Record
@@ -52,6 +52,11 @@ class Codec:
     @property
     def first_placeholder(self) -> int:
         return self.tokenizer.token_to_id(PLACEHOLDERS[0])
+
+    @cached_property
+    def placeholders(self) -> dict[int, str]:
+        """Which value each placeholder's token points at."""
+        return {self.tokenizer.token_to_id(token): token.strip(" {}") for token in PLACEHOLDERS}
 
     @cached_property
     def words(self) -> tokenizer.Tokenizer:
@@ -145,7 +150,7 @@ def write(model: nn.Module, codec: Codec, requirements: list[str], constrained: 
           size: int = 64) -> list[Written]:
     """A test for each requirement, greedily; longer requirements than LONGEST tokens are refused with a reason.
 
-    constrained: only valid Gherkin over bound placeholders may come out.
+    constrained: whole and valid Gherkin comes out, whatever the model prefers. Raises ValueError: a limit under it.
     """
     found = [slots.abstract(text, codec.lexicon) for text in requirements]
     sources = [codec.source(f) for f in found]
@@ -154,12 +159,15 @@ def write(model: nn.Module, codec: Codec, requirements: list[str], constrained: 
     order = sorted(fits, key=lambda n: len(sources[n]))
     device = next(model.parameters()).device
     dtype = torch.bfloat16 if fast_in_bf16(device) else torch.float32
-    constraint = codec.constraint if constrained else None
     for at in range(0, len(order), size):
         rows = order[at:at + size]
         ids, lengths = padded([sources[n] for n in rows])
-        choose, finish = constraint.start([frozenset(found[n].values) for n in rows]) if constraint else (None, None)
+        bound, finish = [found[n].values for n in rows], list
+        if constrained:
+            choose, finish = codec.constraint.start(bound, limit)
+        else:
+            choose = pointing(codec.placeholders, bound, codec.size)
         out = model.generate(ids.to(device), lengths.to(device), limit, choose, dtype=dtype)
-        for n, row in zip(rows, finish(out) if finish else out, strict=True):
+        for n, row in zip(rows, finish(out), strict=True):
             made[n] = restored(tokenizer.decode(codec.tokenizer, row), found[n])
     return made

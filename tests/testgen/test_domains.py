@@ -1,5 +1,7 @@
 """Every family of every shipped domain: its own test is right and strong, and what is held out stays out."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,17 @@ def test_a_draw_is_the_same_for_the_same_seed_and_has_no_requirement_twice(name)
     first, second = draw(DOMAINS[name], 60, 5), draw(DOMAINS[name], 60, 5)
     assert first == second and first != draw(DOMAINS[name], 60, 6)
     assert len({r.input for r in first}) == 60
+
+
+def test_fresh_wordings_state_every_slot_and_stand_nowhere_else():
+    media, fresh = DOMAINS["media"], json.loads((ROOT / "fresh_media.json").read_text())
+    assert set(fresh) == {name for name, family in media.families.items() if not family.held_out}
+    for name, texts in fresh.items():
+        family = media.families[name]
+        assert len(texts) == 2 and not set(texts) & {*family.requirements, *family.paraphrases}
+        for text in texts:
+            said = {slot.split(":")[0] for slot in re.findall(r"{([^{}]+)}", text)}
+            assert said == {slot.split(":")[0] for slot in re.findall(r"{([^{}]+)}", family.requirements[0])}, text
 
 
 @each_domain

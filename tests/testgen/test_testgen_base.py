@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hrm_lab.testgen import slots, study, writer
+from hrm_lab.testgen import gherkin, slots, study, writer
 from hrm_lab.testgen.tokenizer import SPECIAL
 
 FOLDER = Path(__file__).resolve().parents[2] / "weights" / "testgen-base"
@@ -26,7 +26,8 @@ def test_it_knows_the_terms_of_the_domain_and_writes_under_its_grammar(base):
     codec, model = base
     found = slots.abstract("Qixolatu takes masters with a true peak of -3 dBTP at most.", codec.lexicon)
     assert {name[:-1] for name in found.values} >= {"NAME", "NUM", dict(codec.lexicon.terms)["dBTP"]}
-    assert len(writer.write(model, codec, ["A true peak of -3 dBTP for Qixolatu."], limit=8)) == 1
+    (made,) = writer.write(model, codec, ["A true peak of -3 dBTP for Qixolatu."], limit=20)
+    assert gherkin.valid(made.text) == ""
 
 
 def test_it_is_small_and_has_a_card():

@@ -62,6 +62,15 @@ def test_a_name_is_a_capitalised_word_that_training_does_not_know():
     assert "NAME1" not in found("Deliveries shall be retried 3 times.")
 
 
+def test_a_count_after_a_name_is_no_part_of_it():
+    assert found("Give Qixolatu 12 more chances.") == {"NAME1": "Qixolatu", "NUM1": "12"}
+    assert found("Send it to Qixolatu 12 at once.") == {"NAME1": "Qixolatu 12"}
+
+
+def test_an_unknown_first_word_with_a_number_is_no_name_where_there_is_one():
+    assert found("Overlong 12 attempts to reach Qixolatu") == {"NAME1": "Qixolatu", "NUM1": "12"}
+
+
 def test_a_term_is_marked_and_stays():
     term, kind = next((t, k) for t, k in LEXICON.terms if t.isalpha())
     made = slots.abstract(f"the {term} is missing", LEXICON)

@@ -13,7 +13,7 @@ import torch
 from hrm_lab import metrics
 from hrm_lab.testgen import baselines, findings, gherkin, improve, scores, slots, study, writer
 from hrm_lab.testgen.batches import Pair
-from hrm_lab.testgen.decode import Constraint
+from hrm_lab.testgen.decode import Constraint, closed, pointing
 from hrm_lab.testgen.finetune import Training
 from hrm_lab.testgen.judge import Verdict
 from hrm_lab.testgen.seq2seq import Seq2Seq, Seq2SeqConfig
@@ -35,48 +35,93 @@ def random_model(seed=0):
 # ---------------------------------------------------------------- writing
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_under_the_grammar_any_choice_of_words_is_valid_gherkin(seed):
-    """Random words, with a liking for what ends a cell and a line, so that texts come to an end."""
+@pytest.mark.parametrize("seed,limit", [(seed, limit) for seed in range(4)
+                                        for limit in (CONSTRAINT.shortest, 45, 80, 200)])
+def test_whatever_the_logits_a_whole_valid_text_comes_out_within_its_limit(seed, limit):
+    """Random words for 16 requirements, with a liking for what ends a cell and a line that differs by row."""
     generator = torch.Generator().manual_seed(seed)
-    ends = [END, *CODEC.tokenizer.encode(" |\n").ids]
-    found = [e.found for e in EXAMPLES[seed::40]]
-    choose, finish = CONSTRAINT.start([frozenset(f.values) for f in found])
-    said = [[] for _ in found]
+    ends = CODEC.tokenizer.encode(" |\n").ids
+    found = [slots.abstract("Nothing that could be named.", CODEC.lexicon), *(e.found for e in EXAMPLES[seed::16])]
+    choose, finish = CONSTRAINT.start([f.values for f in found], limit)
+    said, liking = [[] for _ in found], torch.linspace(0, 5, len(found))[:, None]
     open_ = torch.arange(len(found))
-    for _ in range(200):
+    for _ in range(limit):
         logits = torch.randn(len(open_), CODEC.size, generator=generator)
-        logits[:, ends] += 4
+        logits[:, ends] += liking[open_]
+        logits[:, END] -= seed
         picked = choose(logits, open_)
         open_, picked = open_[picked != END], picked[picked != END]
         for row, token in zip(open_.tolist(), picked.tolist(), strict=True):
             said[row].append(token)
         if not len(open_):
             break
-    made = [writer.restored(decode(CODEC.tokenizer, ids), f) for ids, f in zip(finish(said), found, strict=True)]
-    assert np.mean([bool(w.text) for w in made]) > 0.5
-    assert all(gherkin.valid(w.text) == "" for w in made if w.text)
+    whole = finish(said)
+    assert len(whole) == 16 and max(map(len, whole)) <= limit
+    for ids, f in zip(whole, found, strict=True):
+        made = writer.restored(text := decode(CODEC.tokenizer, ids), f)
+        assert made.reason == gherkin.valid(made.text) == "", text
+        assert CONSTRAINT.accepts(list(ids), f.values), text
 
 
-def test_a_model_that_comes_to_no_end_has_written_nothing():
-    for made in writer.write(random_model(), CODEC, [r.input for r in DATA.held["values"][:4]], limit=12):
-        assert made.text == "" and made.reason == "nothing was written"
+def test_an_untrained_model_writes_whole_valid_texts():
+    requirements = [r.input for axis in study.AXES for r in DATA.held[axis][:6]]
+    for made in writer.write(random_model(), CODEC, requirements, limit=40):
+        assert gherkin.valid(made.text) == ""
+
+
+@pytest.mark.parametrize("begun", [
+    "", "@a\n", "Feature: a\n", "Feature: a\n@b\n", "Feature: a\nScenario: b\n",
+    "Feature: a\nScenario: b\nGiven c\nAnd d\n", "Feature: a\nScenario Outline: b\n",
+    "Feature: a\nScenario Outline: b\nWhen c\nThen d\nBut e\n",
+    "Feature: a\nScenario Outline: b\nThen d\nExamples:\n",
+    "Feature: a\nScenario Outline: b\nThen d\nExamples:\n| a | b |\n"])
+def test_a_beginning_is_closed_by_what_it_lacks(begun):
+    whole = closed(begun)
+    assert whole.startswith(begun) and gherkin.valid(gherkin.layout(whole)) == ""
+    assert CONSTRAINT.accepts(list(CODEC.target(whole)[:-1]), {})
+    assert CONSTRAINT.close(list(CODEC.target(begun + "Then th")[:-1]), 99) == list(CODEC.target(whole)[:-1])
+
+
+@pytest.mark.parametrize("more", ["@t\n", "Scenario: a\nWhen b\n",
+                                  "@t\nScenario Outline: a\nThen <b>\nExamples:\n| b |\n"])
+@pytest.mark.parametrize("whole", ["Feature: a\nScenario: b\nThen c\n",
+                                   "Feature: a\nScenario Outline: b\nThen c\nExamples:\n| d |\n| e |\n"])
+def test_what_is_unfinished_after_a_whole_scenario_is_left_out(whole, more):
+    assert closed(whole + more) == whole == closed(whole)
+
+
+def test_a_limit_that_no_whole_text_has_is_refused():
+    with pytest.raises(ValueError, match=f"limit: got 5 tokens, expected at least {CONSTRAINT.shortest}"):
+        writer.write(random_model(), CODEC, ["at most 5 files"], limit=5)
+
+
+def test_values_that_would_break_a_line_are_not_written():
+    good = "Feature: a\nScenario: b\nThen {TEXT1}\n"
+    ids = list(CODEC.target(good)[:-1])
+    constraint = Constraint(CODEC.tokenizer, ("{TEXT1}", "{1 / NUM1}"))
+    assert constraint.accepts(ids, {"TEXT1": "a|b"})
+    for value in ("a\\b", " ", "a\u2028b"):
+        assert not constraint.accepts(ids, {"TEXT1": value})
+    ids = list(CODEC.target(good.replace("TEXT1", "1 / NUM1"))[:-1])
+    assert constraint.accepts(ids, {"NUM1": 2}) and not constraint.accepts(ids, {"NUM1": 0})
 
 
 def test_every_training_draft_is_in_the_grammar():
     for e in EXAMPLES[::3]:
-        assert CONSTRAINT.accepts(list(CODEC.target(e.draft)[:-1]), frozenset(e.found.values)), e.draft
+        assert CONSTRAINT.accepts(list(CODEC.target(e.draft)[:-1]), e.found.values), e.draft
 
 
 def test_the_grammar_refuses_what_the_parser_or_the_slots_would():
     good = "Feature: a\nScenario Outline: b\nGiven c\nThen d <e>\nExamples:\n| e | f |\n| 1 | {NUM1} |\n"
-    for text, names in ((good, {"NUM1"}), ("Feature: a\nScenario: b\nThen c\n", set())):
-        assert CONSTRAINT.accepts(list(CODEC.target(text)[:-1]), frozenset(names)), text
+    for text, values in ((good, {"NUM1": 1}), ("Feature: a\nScenario: b\nThen c\n", {})):
+        assert CONSTRAINT.accepts(list(CODEC.target(text)[:-1]), values), text
     bad = [good.replace("Then", "When"), good.replace("| 1 | {NUM1} |", "| 1 |"), good.replace("Feature", "Fature"),
            good.replace("| 1 | {NUM1} |\n", ""), good.replace("{NUM1}", "{NUM2}"), good.replace("{NUM1}", "{open()}"),
-           good.rstrip("\n")]
+           good.rstrip("\n"), good.replace("| e |", "| (e |")]
     for text in bad:
-        assert not CONSTRAINT.accepts(list(CODEC.target(text)[:-1]), frozenset({"NUM1"})), text
+        assert not CONSTRAINT.accepts(list(CODEC.target(text)[:-1]), {"NUM1": 1}), text
+    nothing = [f"Feature: a\nScenario: b\nThen {words}\n" for words in ("c", "{MARK0}", "{NUM1}", "{")]
+    assert [CONSTRAINT.accepts(list(CODEC.target(text)[:-1]), {}) for text in nothing] == [True, False, False, False]
 
 
 def test_free_writing_says_why_a_test_could_not_be_restored():
@@ -84,6 +129,18 @@ def test_free_writing_says_why_a_test_could_not_be_restored():
     assert "NUM7" in writer.restored("Feature: {NUM7}\n", found).reason
     assert writer.restored("Feature: {NUM1 + 1}\nScenario: x\n", found).text == "Feature: 6\n  Scenario: x\n"
     assert len(writer.write(random_model(), CODEC, ["at most 5 files"] * 3, constrained=False, limit=5)) == 3
+
+
+def test_without_a_grammar_a_placeholder_points_at_a_value_that_is_there():
+    found = slots.abstract("at most 5 files", CODEC.lexicon)
+    names = set(CODEC.placeholders.values())
+    assert "NUM1" in names and len(CODEC.placeholders) == len(writer.PLACEHOLDERS)
+    choose = pointing(CODEC.placeholders, [found.values, {}], CODEC.size)
+    logits = torch.zeros(2, CODEC.size)
+    logits[:, list(CODEC.placeholders)] = torch.arange(2.0, 2 + len(CODEC.placeholders)).flip(0)
+    logits[:, 40] = 1
+    first, second = choose(logits, torch.tensor([0, 1])).tolist()
+    assert CODEC.placeholders[first] == "NUM1" and second == 40
 
 
 def test_a_bar_in_a_value_does_not_add_a_column():
@@ -94,7 +151,7 @@ def test_a_bar_in_a_value_does_not_add_a_column():
 
 
 def test_an_endless_requirement_is_refused_with_its_length():
-    made = writer.write(random_model(), CODEC, ["word " * 20_000, "at most 5 files"], limit=5)
+    made = writer.write(random_model(), CODEC, ["word " * 20_000, "at most 5 files"], limit=40)
     assert "expected at most 400" in made[0].reason and made[0].text == "" and "tokens" not in made[1].reason
 
 
