@@ -41,7 +41,7 @@ def main() -> int:
         trained = [f"{name} {own['training']['steps']} of {own['training']['planned']} steps"
                    for name, own in found.items()]
         kept = {"what": f"SmolLM2-135M-Instruct, one seed; {', '.join(trained)}.", "date": runs.facts()["started"][:10],
-                "command": f"{command} base|tuned --format FORMAT", "formats": found}
+                "command": f"{command} base|shots|tuned --format FORMAT", "formats": found}
         if given.keep:
             write_json(given.keep, kept)
         for name, own in found.items():

