@@ -58,15 +58,15 @@ def _call(name: str, *given: ast.expr) -> ast.Call:
 class Points:
     """The statements of a program's functions, by where they start and end: before and after them others may stand."""
 
-    def __init__(self, code: str, tree: ast.AST, starts: list[int], pure):
+    def __init__(self, code: str, tree: ast.AST, offset, pure):
         self.code, self.pure, self.known = code, pure, {}
         self.before, self.after = {}, {}
         for function in ast.walk(tree):
             if isinstance(function, ast.FunctionDef):
                 for node in ast.walk(function):
                     if isinstance(node, ast.stmt) and node is not function:
-                        self.before[starts[node.lineno - 1] + node.col_offset] = node
-                        self.after.setdefault(starts[node.end_lineno - 1] + node.end_col_offset, node)
+                        self.before[offset(node.lineno, node.col_offset)] = node
+                        self.after.setdefault(offset(node.end_lineno, node.end_col_offset), node)
 
     def of(self, edit: Edit) -> tuple[ast.stmt, bool, ast.expr] | None:
         """(statement, whether after it, effect there) of an edit, or None where nothing can be told."""

@@ -10,6 +10,7 @@ are judged by one run of the tests, which counts as one execution; it costs the 
 
 import ast
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +19,11 @@ import numpy as np
 
 from .edits import Edit
 from .effects import Points
-from .evidence import Evidence, line_starts
+from .evidence import Evidence, offsets
 from .jail import Limits
 from .sandbox import Server
 from .split import Suite, suite
-from .symptoms import comparison
+from .symptoms import EQUAL, comparison
 
 WEIGHTS = {  # log-weight of what the probe tells of an edit; fitted to injected bugs, the two of "get" set by hand
     "known": -1.5, "a failing test is the same": -3.4, "a failing test raises": -1.5, "a passing test raises": -1.4,
@@ -40,19 +41,18 @@ METHODS = frozenset("capitalize center copy count difference endswith find forma
                     "isalpha isdigit islower isnumeric isspace isupper items join keys ljust lower lstrip partition "
                     "replace rfind rjust rstrip split splitlines startswith strip swapcase title union upper values "
                     "zfill sqrt floor ceil log gcd".split())
-ITERATORS = frozenset("iter map zip filter enumerate reversed".split())
 NEVER = (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await, ast.Starred)
-LARGE = (ast.Pow, ast.LShift)  # of two large numbers they outlast everything else
-SMALL = 4  # the largest exponent that may be written
-LIMITS = Limits(cpu_seconds=4.0, output_bytes=1_000_000)
+LARGE = {ast.Pow: "__probe_power__", ast.LShift: "__probe_shift__"}  # of two large numbers they outlast all else
+UNTRUE = re.compile(r"\bassert (?:not )?(True|False)$")
+LONG = 300  # characters of a value that the run shows
+LIMITS = Limits(cpu_seconds=4.0, output_bytes=4_000_000, fuel=10_000_000)
 PRELUDE = Path(__file__).with_name("probe_run.py")
 
 
 def pure(node: ast.AST) -> bool:
     """Whether evaluating an expression twice has no effect, as far as names tell."""
     for one in ast.walk(node):
-        if isinstance(one, NEVER) or isinstance(one, ast.BinOp) and isinstance(one.op, LARGE) and not (
-                isinstance(one.right, ast.Constant) and isinstance(one.right.value, int) and one.right.value <= SMALL):
+        if isinstance(one, NEVER):
             return False
         if isinstance(one, ast.Call):
             name = one.func
@@ -66,27 +66,23 @@ class Sites:
     """The expressions of a program that stand alone: an edit inside one changes nothing in how the rest is read."""
 
     def __init__(self, code: str):
-        self.code, self.starts, self.tree = code, line_starts(code), ast.parse(code)
-        self.ascii = code.isascii()
+        self.code, self.offset, self.tree = code, offsets(code), ast.parse(code)
         self.found = []  # (start, end, node, how its value is used: "truth", "return" or "value", depth)
+        # what a generator returns is not what a test gets
+        self.inner = {node for function in ast.walk(self.tree) if isinstance(function, ast.FunctionDef) and any(
+            isinstance(one, ast.Yield | ast.YieldFrom) for one in ast.walk(function)) for node in ast.walk(function)}
         self._visit(self.tree, False, 0)
-        self.iterators = any(isinstance(node, ast.Yield | ast.YieldFrom) or isinstance(node, ast.Assign) and (
-            isinstance(node.value, ast.GeneratorExp) or isinstance(node.value, ast.Call)
-            and isinstance(node.value.func, ast.Name) and node.value.func.id in ITERATORS)
-            for node in ast.walk(self.tree))
-
-    def offset(self, line: int, column: int) -> int:
-        return self.starts[line - 1] + column
 
     def _visit(self, node: ast.AST, inside: bool, depth: int):
         for name, value in ast.iter_fields(node):
             for child in value if isinstance(value, list) else [value]:
                 if not isinstance(child, ast.AST):
                     continue
-                stands = isinstance(node, ast.stmt) and name in ("value", "test", "iter") or name in ("args", "slice") \
-                    and isinstance(node, ast.Call | ast.Subscript)
+                stands = isinstance(node, ast.stmt | ast.Yield | ast.YieldFrom) and name in ("value", "test", "iter") \
+                    or name in ("args", "slice") and isinstance(node, ast.Call | ast.Subscript)
                 if inside and stands and isinstance(child, ast.expr) and not isinstance(child, ast.Slice | ast.Starred):
-                    use = "truth" if name == "test" else "return" if isinstance(node, ast.Return) else "value"
+                    use = "truth" if name == "test" else "return" if isinstance(
+                        node, ast.Return) and node not in self.inner else "value"
                     self.found.append((self.offset(child.lineno, child.col_offset), self.offset(
                         child.end_lineno, child.end_col_offset), child, use, depth))
                 if isinstance(node, ast.FunctionDef) and name != "body":
@@ -133,7 +129,16 @@ class _Put(ast.NodeTransformer):
 def _call(site: int, made: list[ast.expr], use: str, original: ast.expr) -> ast.Call:
     return ast.Call(ast.Name("__probe__", ast.Load()), [
         ast.Constant(site), ast.Constant(use), _function(original),
-        ast.Tuple([_function(one) for one in made], ast.Load())], [])
+        ast.Tuple([_function(_Bounded().visit(one)) for one in made], ast.Load())], [])
+
+
+class _Bounded(ast.NodeTransformer):
+    """Operators whose results may outgrow everything become calls that give up in time."""
+
+    def visit_BinOp(self, node):
+        self.generic_visit(node)
+        name = LARGE.get(type(node.op))
+        return ast.Call(ast.Name(name, ast.Load()), [node.left, node.right], []) if name else node
 
 
 def _function(body: ast.expr) -> ast.Lambda:
@@ -141,13 +146,11 @@ def _function(body: ast.expr) -> ast.Lambda:
 
 
 def instrument(code: str, edits: list[Edit]) -> tuple[str, dict[int, list[int]]]:
-    """The program with its candidates beside it, and for each site which edits these are. ("", {}) if none can be."""
+    """The program with its candidates beside it, and for each site which edits these are."""
     sites = Sites(code)
-    if sites.iterators or not sites.ascii:
-        return "", {}
     of: dict[int, list[tuple[int, ast.expr]]] = {}
     beside: dict[tuple[int, bool], tuple[int, list[tuple[int, ast.expr]]]] = {}
-    points = Points(code, sites.tree, sites.starts, pure)
+    points = Points(code, sites.tree, sites.offset, pure)
     for n, edit in enumerate(edits):
         if (known := sites.of(edit)) is not None:
             of.setdefault(known[0], []).append((n, known[1]))
@@ -222,7 +225,7 @@ def probe(program: str, edits: list[Edit], tests: str | Suite | Callable[[str, t
           evidence: Evidence) -> Facts:
     """What one run of each test tells of the edits. tests: or what runs a text on tests and gives its output.
 
-    Nothing where the program cannot be probed: it makes iterators, is not ASCII, or ends before it can tell.
+    Nothing where the program ends before it can tell, or where no edit is of a kind that can be asked about.
     """
     text, of = instrument(program, edits) if evidence.failing else ("", {})
     bad, good = evidence.failing, evidence.passing[:PASSING]
@@ -270,7 +273,10 @@ def _told(output: str, of: dict[int, list[int]], asked: list[tuple[str, str] | N
 def wanted(message: str) -> tuple[str, str]:
     """What a failing comparison got and wanted, as printed; ("", "") if the message does not say."""
     found = comparison(message)
-    return (found[0], found[2]) if found and found[1] == "==" else ("", "")
+    if found:
+        return (found[0], found[2]) if found[1] in EQUAL else ("", "")
+    plain = UNTRUE.search(message)
+    return (plain[1], str(plain[1] == "False")) if plain else ("", "")
 
 
 def judge(before: str, after: str, asked: tuple[str, str] | None) -> int:
@@ -279,16 +285,25 @@ def judge(before: str, after: str, asked: tuple[str, str] | None) -> int:
     asked: what a failing test got and wanted, as printed; None of a passing one, which wants what it got.
     """
     got, right = asked or (before, before)
-    if not right or not alike(before, got):
+    if not right or not alike(before, got) or asked and alike(before, right) is not False:
         return UNKNOWN
-    return RIGHT if alike(after, right) else WRONG
+    same = alike(after, right)
+    return UNKNOWN if same is None else RIGHT if same else WRONG
 
 
-def alike(value: str, printed: str) -> bool:
-    """Whether a value is printed so, or equals what is; `...` stands for any end."""
-    if value == printed or printed.endswith("...") and value.startswith(printed[:-3]):
+def alike(value: str, printed: str) -> bool | None:
+    """Whether a value is printed so, or equals what is; `...` stands for anything. None: it cannot be told."""
+    if value == printed:
         return True
+    if "..." in printed:
+        parts = [re.escape(part) for part in printed.split("...")]
+        found = re.fullmatch(".*".join(parts), value, re.DOTALL) is not None
+        return found or (False if printed[0] in "[('\"" and len(value) < LONG else None)
+    about, _, within = printed.partition(" \u00b1 ")  # of pytest.approx
     try:
-        return ast.literal_eval(value) == ast.literal_eval(printed)
+        a, b = ast.literal_eval(value), ast.literal_eval(about)
+        if within:
+            return abs(a - b) <= float(within)
+        return None if a == b and isinstance(a, bool) != isinstance(b, bool) else a == b
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return False
+        return None if within or value[:1] != printed[:1] or not value[:1].isalpha() else False
