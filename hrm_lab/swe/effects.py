@@ -66,7 +66,7 @@ class Points:
                 for node in ast.walk(function):
                     if isinstance(node, ast.stmt) and node is not function:
                         self.before[offset(node.lineno, node.col_offset)] = node
-                        self.after.setdefault(offset(node.end_lineno, node.end_col_offset), node)
+                        self.after[offset(node.end_lineno, node.end_col_offset), node.col_offset] = node
 
     def of(self, edit: Edit) -> tuple[ast.stmt, bool, ast.expr] | None:
         """(statement, whether after it, effect there) of an edit, or None where nothing can be told."""
@@ -74,7 +74,8 @@ class Points:
         if edit.start < edit.end:
             return self._replaced(edit)
         if edit.text.startswith("\n"):
-            node, late = self.after.get(edit.start), True
+            body = edit.text.lstrip("\n")  # how far it is indented says after which of the blocks that end here
+            node, late = self.after.get((edit.start, len(body) - len(body.lstrip(" \t")))), True
         if node is None or "\n" not in edit.text:
             return None
         told = self._told(edit.text, node.col_offset)

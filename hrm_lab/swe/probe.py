@@ -30,6 +30,7 @@ WEIGHTS = {  # log-weight of what the probe tells of an edit; fitted to injected
     "a passing test gets something else": -3.4, "share of passing tests changed": -1.5,
     "no passing test is changed": 1.3, "a passing test is changed": -0.1,
     "all failing tests are changed": 3.3, "all failing tests get what they want": 4.0}
+SPIN = 1.5  # of an edit in a loop that does not end, and against one elsewhere
 TWIN = -6.0  # of all but the first of those that give the same values in all tests: they would do the same
 # what an edit does in a test: as before; raises; the test gets what it did not want, or what it did; from CLASS on, a
 # class of those that do the same
@@ -73,6 +74,9 @@ class Sites:
             isinstance(one, ast.Yield | ast.YieldFrom) for one in ast.walk(function)) for node in ast.walk(function)}
         self._visit(self.tree, False, 0)
 
+    def span(self, node: ast.AST) -> tuple[int, int]:
+        return self.offset(node.lineno, node.col_offset), self.offset(node.end_lineno, node.end_col_offset)
+
     def _visit(self, node: ast.AST, inside: bool, depth: int):
         for name, value in ast.iter_fields(node):
             for child in value if isinstance(value, list) else [value]:
@@ -83,8 +87,7 @@ class Sites:
                 if inside and stands and isinstance(child, ast.expr) and not isinstance(child, ast.Slice | ast.Starred):
                     use = "truth" if name == "test" else "return" if isinstance(
                         node, ast.Return) and node not in self.inner else "value"
-                    self.found.append((self.offset(child.lineno, child.col_offset), self.offset(
-                        child.end_lineno, child.end_col_offset), child, use, depth))
+                    self.found.append((*self.span(child), child, use, depth))
                 if isinstance(node, ast.FunctionDef) and name != "body":
                     continue
                 self._visit(child, isinstance(node, ast.FunctionDef) or inside and not isinstance(node, ast.ClassDef),
@@ -145,17 +148,19 @@ def _function(body: ast.expr) -> ast.Lambda:
     return ast.Lambda(ast.arguments([], [], None, [], [], None, []), body)
 
 
-def instrument(code: str, edits: list[Edit]) -> tuple[str, dict[int, list[int]]]:
-    """The program with its candidates beside it, and for each site which edits these are."""
+def instrument(code: str, edits: list[Edit]) -> tuple[str, dict[int, list[int]], dict[int, tuple[int, int]]]:
+    """The program with its candidates beside it; of each site which edits these are, and the loop around it."""
     sites = Sites(code)
     of: dict[int, list[tuple[int, ast.expr]]] = {}
     beside: dict[tuple[int, bool], tuple[int, list[tuple[int, ast.expr]]]] = {}
+    nodes: dict[tuple[int, bool], ast.stmt] = {}
     points = Points(code, sites.tree, sites.offset, pure)
     for n, edit in enumerate(edits):
         if (known := sites.of(edit)) is not None:
             of.setdefault(known[0], []).append((n, known[1]))
         elif (known := points.of(edit)) is not None:
             node, late, told = known
+            nodes[id(node), late] = node
             place = beside.setdefault((id(node), late), (len(sites.found) + len(beside), []))
             place[1].append((n, told))
     # a site inside another one would be evaluated by that one's candidates, too: its edits go without
@@ -167,11 +172,17 @@ def instrument(code: str, edits: list[Edit]) -> tuple[str, dict[int, list[int]]]
             kept.append(i)
     calls = {id(sites.found[i][2]): (i, [new for _, new in of[i]], sites.found[i][3]) for i in kept}
     put = _Put(calls, {key: (i, [new for _, new in those]) for key, (i, those) in beside.items()})
+    loops = sorted((sites.span(node) for node in ast.walk(sites.tree) if isinstance(node, ast.While | ast.For)),
+                   key=lambda span: span[1] - span[0])
+    own = {i: sites.found[i][:2] for i in kept}
+    own |= {beside[key][0]: sites.span(nodes[key]) for key in beside}
+    around = {i: next((loop for loop in loops if loop[0] <= start and end <= loop[1]), (start, end))
+              for i, (start, end) in own.items()}
     tree = put.visit(sites.tree)
     future = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
     tree.body = [node for node in tree.body if node not in future]
     text = "\n".join([*map(ast.unparse, future), PRELUDE.read_text(encoding="utf-8"), ast.unparse(tree)])
-    return text, {i: [n for n, _ in those] for i, those in [*((i, of[i]) for i in kept), *beside.values()]}
+    return text, {i: [n for n, _ in those] for i, those in [*((i, of[i]) for i in kept), *beside.values()]}, around
 
 
 @dataclass(frozen=True)
@@ -180,12 +191,23 @@ class Facts:
 
     `values` (n_edits, n_tests) int: UNKNOWN, SAME, CRASH, WRONG, RIGHT, or else the class of those edits at one place
     that give the same values in that test. The columns: the `failing` tests in their order, then passing ones in
-    theirs. `runs`: of the tests that this took.
+    theirs. `runs`: of the tests that this took. `spins` (n_edits,) int, None where every test ends: 1 in a loop that a
+    failing test ran for too long or at its end, -1 elsewhere.
     """
 
     values: np.ndarray
     failing: int
     runs: int = 0
+    spins: np.ndarray | None = None
+
+    def among(self, rows: np.ndarray, n: int) -> "Facts":
+        """The same of n edits, of which those at `rows` were asked about."""
+        values = np.full((n, self.values.shape[1]), UNKNOWN)
+        values[rows] = self.values
+        spins = None if self.spins is None else np.zeros(n, int)
+        if spins is not None:
+            spins[rows] = self.spins
+        return replace(self, values=values, spins=spins)
 
     @property
     def dead(self) -> np.ndarray:
@@ -215,6 +237,8 @@ class Facts:
     def weights(self, scores: np.ndarray) -> np.ndarray:
         """Log-weights (n_edits,): WEIGHTS, and TWIN for all of a group but the first by `scores` (n_edits,)."""
         weights, twin = self.features() @ np.array(list(WEIGHTS.values())), self.twin
+        if self.spins is not None:
+            weights += SPIN * self.spins
         ahead = np.lexsort((-scores, twin))
         later = np.concatenate([[False], twin[ahead][1:] == twin[ahead][:-1]])[:len(twin)]
         weights[ahead[later & (twin[ahead] >= 0)]] += TWIN
@@ -227,17 +251,20 @@ def probe(program: str, edits: list[Edit], tests: str | Suite | Callable[[str, t
 
     Nothing where the program ends before it can tell, or where no edit is of a kind that can be asked about.
     """
-    text, of = instrument(program, edits) if evidence.failing else ("", {})
+    text, of, around = instrument(program, edits) if evidence.failing else ("", {}, {})
     bad, good = evidence.failing, evidence.passing[:PASSING]
     values = np.full((len(edits), len(bad) + len(good)), UNKNOWN)
     asked = [*(wanted(evidence.messages.get(name, "")) for name in bad), *(None for _ in good)]
+    often: dict[str, list[int]] = {}
     if of and callable(tests):  # their own order is kept, and who knows how the two are mixed
-        _told(tests(text, bad), of, asked[:len(bad)], values[:, :len(bad)])
+        often = _told(tests(text, bad), of, asked[:len(bad)], values[:, :len(bad)])
         if good:
             _told(tests(text, good), of, asked[len(bad):], values[:, len(bad):])
     elif of:
-        _told(_output(text, tests if isinstance(tests, Suite) else suite(tests), bad + good), of, asked, values)
-    return Facts(values, len(bad), int(bool(of)))
+        often = _told(_output(text, tests if isinstance(tests, Suite) else suite(tests), bad + good), of, asked, values)
+    spans = {around[site] for test, sites in often.items() if int(test) < len(bad) for site in sites}
+    spins = np.array([1 if any(start <= edit.start <= end for start, end in spans) else -1 for edit in edits])
+    return Facts(values, len(bad), int(bool(of)), spins if spans else None)
 
 
 def _output(text: str, tests: Suite, names: tuple[str, ...]) -> str:
@@ -248,13 +275,13 @@ def _output(text: str, tests: Suite, names: tuple[str, ...]) -> str:
         return server.run(text).output
 
 
-def _told(output: str, of: dict[int, list[int]], asked: list[tuple[str, str] | None], values: np.ndarray):
-    """Read what the run of some tests said into the columns of `values` (n_edits, n_tests)."""
+def _told(output: str, of: dict[int, list[int]], asked: list[tuple[str, str] | None], values: np.ndarray) -> dict:
+    """Read what the run of some tests said into `values` (n_edits, n_tests); {test that did not end: its sites}."""
     if "<probe>" not in output or "</probe>" not in output:
-        return
+        return {}
     told = json.loads(output.split("<probe>")[1].split("</probe>")[0])
     if len(told["whole"]) != values.shape[1]:
-        return
+        return {}
     classes: dict[tuple, int] = {}
     for test in np.flatnonzero(told["whole"]).tolist():
         site, given = told["given"][test] or (None, [])
@@ -268,6 +295,7 @@ def _told(output: str, of: dict[int, list[int]], asked: list[tuple[str, str] | N
                     values[n, test] = value
                 elif value > CRASH and values[n, test] == UNKNOWN:
                     values[n, test] = classes.setdefault((site, value), CLASS + len(classes))
+    return told["often"]
 
 
 def wanted(message: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from operator import attrgetter as _attrgetter
 from sys import _getframe as _frame
 from types import CellType as _CellType
 
-_probed = {}  # site -> for each failing test, for each candidate: the values so far, or "crash"
+_probed = {}  # site -> for each test: visits that were looked at, of each candidate the values so far, all visits
 _given = {}  # test -> (site of the return that came last, what the original and each candidate gave there)
 _depths = {}  # (site, test) -> frames below a return; None if they differ: a call among its own calls
 _RAISED = ("raised", "")
@@ -17,6 +17,7 @@ _test = -1
 _spent = _late = 0  # evaluations of candidates; those of visits after the first VISITS of a site in a test
 _BITS = 10_000  # of a power that is reckoned
 _VISITS, _MOST, _LATE = 20, 2000, 200_000  # later visits evaluate what has changed nothing so far
+_OFTEN = 100  # visits of a site in a test that was ended early: it is in the loop that does not end
 _cut = set()  # tests that were ended early
 _open = set()  # (site, test) that were visited more often: of what has changed nothing there nobody knows
 _whole = []  # for each test, whether all candidates that it reached were evaluated; one that reached none tells nothing
@@ -149,7 +150,8 @@ def __probe__(site, use, original, candidates):
     if _test < 0:
         return original()
     tests = _probed.setdefault(site, {})
-    seen = tests.setdefault(_test, [0, [None] * len(candidates)])
+    seen = tests.setdefault(_test, [0, [None] * len(candidates), 0])
+    seen[2] += 1
     given = []
     if use == "return":
         _given[_test] = site, given
@@ -199,5 +201,6 @@ def __probe_report__():
             for i in range(_test + 1)]
     last = [_given[i] if i in _given and _depths[_given[i][0], i] and _given[i][1] else None for i in range(_test + 1)]
     whole = [_whole[i] and any(i in tests for tests in _probed.values()) for i in range(_test + 1)]
-    told = {"sites": table, "whole": whole, "given": last, "cut": list(_cut)}
+    often = {i: [site for site, tests in _probed.items() if i in tests and tests[i][2] >= _OFTEN] for i in _cut}
+    told = {"sites": table, "whole": whole, "given": last, "cut": list(_cut), "often": often}
     print("<probe>" + json.dumps(told, separators=(",", ":")) + "</probe>")
