@@ -31,16 +31,19 @@ def effect(node: ast.stmt, pure) -> ast.expr | None:
             return told and ast.IfExp(test, told, ast.Constant(""))
         case ast.Assign(targets=[ast.Name(id=name)], value=value) if pure(value):
             return _call("set", ast.Constant(name), _later(ast.Name(name, ast.Load())), value)
-        case ast.AugAssign(target=ast.Name(id=name), op=op, value=value) if pure(value) and not isinstance(
-                op, ast.Pow | ast.LShift):
-            old = ast.Name(name, ast.Load())
-            return _call("set", ast.Constant(name), _later(old), ast.BinOp(old, op, value))
+        case ast.AugAssign(target=ast.Name(id=name)) if pure(node.value):
+            return _call("set", ast.Constant(name), _later(ast.Name(name, ast.Load())), _value(node))
         case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method), args=args,
                                      keywords=keywords)) if method in COPIED and all(
                 map(pure, args)) and all(pure(one.value) for one in keywords):
             return _call("do", ast.Name(name, ast.Load()), ast.Constant(method), ast.Tuple(args, ast.Load()), ast.Dict(
                 [ast.Constant(one.arg) for one in keywords], [one.value for one in keywords]))
     return None
+
+
+def _value(node: ast.Assign | ast.AugAssign) -> ast.expr:
+    return node.value if isinstance(node, ast.Assign) else ast.BinOp(ast.Name(node.target.id, ast.Load()), node.op,
+                                                                    node.value)
 
 
 def _tuple(what: str, value: ast.expr) -> ast.expr:
@@ -60,19 +63,22 @@ class Points:
 
     def __init__(self, code: str, tree: ast.AST, offset, pure):
         self.code, self.pure, self.known = code, pure, {}
-        self.before, self.after = {}, {}
+        self.before, self.after, self.assigned = {}, {}, []
         for function in ast.walk(tree):
             if isinstance(function, ast.FunctionDef):
                 for node in ast.walk(function):
                     if isinstance(node, ast.stmt) and node is not function:
                         self.before[offset(node.lineno, node.col_offset)] = node
                         self.after[offset(node.end_lineno, node.end_col_offset), node.col_offset] = node
+                        if _named(node):
+                            self.assigned.append((offset(node.lineno, node.col_offset), offset(
+                                node.end_lineno, node.end_col_offset), node))
 
     def of(self, edit: Edit) -> tuple[ast.stmt, bool, ast.expr] | None:
         """(statement, whether after it, effect there) of an edit, or None where nothing can be told."""
         node, late = self.before.get(edit.start), False
         if edit.start < edit.end:
-            return self._replaced(edit)
+            return self._replaced(edit) or self._other(edit)
         if edit.text.startswith("\n"):
             body = edit.text.lstrip("\n")  # how far it is indented says after which of the blocks that end here
             node, late = self.after.get((edit.start, len(body) - len(body.lstrip(" \t")))), True
@@ -107,6 +113,25 @@ class Points:
                 told = effect(body[0], self.pure)
                 return told and (node, False, told)
         return None
+
+
+    def _other(self, edit: Edit):
+        """Another operator or target in an assignment."""
+        for start, end, node in self.assigned:
+            if start <= edit.start and edit.end <= end:
+                match _parsed(self.code[start:edit.start] + edit.text + self.code[edit.end:end]):
+                    case [new] if _named(new) and self.pure(new.value) and self.pure(node.value):
+                        return node, False, _call("other", ast.Constant(_named(node)), _later(_value(node)),
+                                                  ast.Constant(_named(new)), _value(new))
+        return None
+
+
+def _named(node: ast.stmt) -> str:
+    """The name that an assignment sets, or ""."""
+    match node:
+        case ast.Assign(targets=[ast.Name(id=name)]) | ast.AugAssign(target=ast.Name(id=name)):
+            return name
+    return ""
 
 
 def _parsed(text: str) -> list[ast.stmt]:

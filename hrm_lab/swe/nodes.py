@@ -12,7 +12,7 @@ import numpy as np
 from .edits import Edit, candidates
 from .evidence import Evidence
 from .feedback import Feedback, Seen, State
-from .probe import Facts
+from .probe import SURE, Facts
 
 C = 1.0  # PUCT's exploration
 DOUBT = 0.3  # of the scores' mass that all candidates share alike: scores are surer than they should be
@@ -69,7 +69,7 @@ class Node:
         asked = np.argsort(-self.prior, kind="stable")[:ASKED]
         told = probe(self.code, [self.edits[n] for n in asked], self.evidence)
         self.facts = told.among(asked, len(self.edits))
-        self.prior = self.prior + self.facts.weights(self.prior)
+        self.prior = SURE * self.prior + self.facts.weights(self.prior)
         self.state = State(self.code, self.edits, self.facts, self.seen)
         for one in self.told:
             self.state.observe(*one)

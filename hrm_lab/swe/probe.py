@@ -30,8 +30,9 @@ WEIGHTS = {  # log-weight of what the probe tells of an edit; fitted to injected
     "a passing test gets something else": -3.4, "share of passing tests changed": -1.5,
     "no passing test is changed": 1.3, "a passing test is changed": -0.1,
     "all failing tests are changed": 3.3, "all failing tests get what they want": 4.0}
+SURE = 0.6  # what a prior's log-probabilities then count for: of people's bugs it is surer than it is right
 SPIN = 1.5  # of an edit in a loop that does not end, and against one elsewhere
-TWIN = -6.0  # of all but the first of those that give the same values in all tests: they would do the same
+TWIN = -3.0  # of all but the first of those that give the same values in all tests: they would do the same at first
 # what an edit does in a test: as before; raises; the test gets what it did not want, or what it did; from CLASS on, a
 # class of those that do the same
 UNKNOWN, SAME, CRASH, WRONG, RIGHT, CLASS = -1, 0, 1, 2, 3, 4

@@ -46,6 +46,15 @@ def __probe_set__(name, old, new):
     return "" if type(old) is type(new) and repr(old) == repr(new) else (name, new)
 
 
+def __probe_other__(name, value, new_name, new):
+    """What another assignment would change in place of one: "" if nothing."""
+    value = value()
+    same = name == new_name and type(value) is type(new) and repr(value) == repr(new)
+    if same and type(value) in (list, dict, set) and value is not new:  # one of them is a copy
+        raise _Unknown
+    return "" if same else (new_name, new)
+
+
 def __probe_do__(value, method, given, named):
     """What a method would change in a list, dict or set; told from a copy."""
     if type(value) not in (list, dict, set):

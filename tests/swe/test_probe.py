@@ -8,7 +8,7 @@ import pytest
 from hrm_lab.swe.edits import Edit, apply, candidates
 from hrm_lab.swe.evidence import Evidence, gather
 from hrm_lab.swe.orders import KindBalanced, Uniform
-from hrm_lab.swe.probe import CRASH, RIGHT, SAME, TWIN, UNKNOWN, WRONG, Facts, judge, probe, pure, wanted
+from hrm_lab.swe.probe import CRASH, RIGHT, SAME, SPIN, TWIN, UNKNOWN, WRONG, Facts, judge, probe, pure, wanted
 from hrm_lab.swe.sandbox import Server
 from hrm_lab.swe.search import search
 
@@ -96,6 +96,9 @@ POSITIVE = "def f(xs):\n    for x in xs:\n        if x > 0:\n            yield x
      "assert f([2, 1]) == [3, 3]", "changed"),
     ("def f(n):\n    \"\"\"é ➞ è\"\"\"; m = n * 2; return m + 1\n", "n * 2", "n + n", "assert f(2) == 4", "same"),
     ("def f(n):\n    return n ** 2\n", "n ** 2", "n ** n", "assert f(3) == 27", "changed"),
+    ("def f(n):\n    n -= 2\n    return n\n", "-=", "//=", "assert f(9) == 4", "changed"),
+    ("def f(n):\n    n -= 2\n    return n\n", "-=", "//=", "assert f(4) == 3", "same"),
+    ("def f(n):\n    m = n\n    n -= 2\n    return m\n", "n -=", "m -=", "assert f(4) == 2", "changed"),
     ("def f(n):\n    return n ** 2\n", "n ** 2", "n ** n ** n", "assert f(9) == 27", "unknown"),
 ])
 def test_what_was_not_seen_to_differ_is_not_the_same(program, old, new, tests, told):
@@ -103,6 +106,32 @@ def test_what_was_not_seen_to_differ_is_not_the_same(program, old, new, tests, t
     edit = Edit("name", start, start + len(old), new)
     values = probe(program, [edit], tests, gather(program, tests)).values
     assert {"changed": values > CRASH, "same": values == SAME, "unknown": values == UNKNOWN}[told].all(), values
+
+
+def test_a_statement_at_the_end_of_a_block_is_probed_in_that_block():
+    program = "def f(n):\n    m = 0\n    while n > 0:\n        n -= 1\n    return m\n"
+    at, tests = program.index("\n    return"), "assert f(3) == 3"
+    edits = [Edit("insert-update", at, at, f"\n{' ' * indent}m += n") for indent in (8, 4)]
+    values = probe(program, edits, tests, gather(program, tests)).values
+    assert values[0] > CRASH and values[1] == SAME
+
+
+def test_the_loop_that_does_not_end_is_where_the_search_looks():
+    program = ("def f(n):\n    k = 1\n    for i in range(n):\n        k += i\n    while n > k:\n        n += 1\n"
+               "    return k\n")
+    tests = "assert f(2) == 2\nassert f(0) == 1\nassert f(-9) == 1"
+    edits = candidates(program)
+    facts = probe(program, edits, tests, gather(program, tests))
+    assert facts.spins is None  # every test ends
+    program = program.replace("n > k", "n >= k")
+    edits = candidates(program)
+    facts = probe(program, edits, tests, gather(program, tests))
+    start, end = program.index("while"), program.index("\n    return")
+    assert facts.spins.tolist() == [1 if start <= edit.start <= end else -1 for edit in edits]
+    more = facts.among(np.arange(1, len(edits) + 1), len(edits) + 1)
+    assert more.spins[0] == 0 and (more.values[0] == UNKNOWN).all() and (more.values[1:] == facts.values).all()
+    rest = Facts(facts.values, facts.failing)
+    assert set(np.round(facts.weights(np.zeros(len(edits))) - rest.weights(np.zeros(len(edits))), 6)) == {SPIN, -SPIN}
 
 
 def test_the_best_of_twins_stays():
