@@ -136,7 +136,8 @@ class Replay:
             if key not in self.told:
                 self.told[key] = (probe(program, edits, self.tests, evidence), {one: n for n, one in enumerate(edits)})
             facts, number = self.told[key]
-        return replace(facts, values=facts.values[[number[edit] for edit in edits]])
+        asked = [number[edit] for edit in edits]
+        return replace(facts, values=facts.values[asked], spins=None if facts.spins is None else facts.spins[asked])
 
     def live(self) -> list[Server]:
         if not self.servers:

@@ -31,16 +31,19 @@ def effect(node: ast.stmt, pure) -> ast.expr | None:
             return told and ast.IfExp(test, told, ast.Constant(""))
         case ast.Assign(targets=[ast.Name(id=name)], value=value) if pure(value):
             return _call("set", ast.Constant(name), _later(ast.Name(name, ast.Load())), value)
-        case ast.AugAssign(target=ast.Name(id=name), op=op, value=value) if pure(value) and not isinstance(
-                op, ast.Pow | ast.LShift):
-            old = ast.Name(name, ast.Load())
-            return _call("set", ast.Constant(name), _later(old), ast.BinOp(old, op, value))
+        case ast.AugAssign(target=ast.Name(id=name)) if pure(node.value):
+            return _call("set", ast.Constant(name), _later(ast.Name(name, ast.Load())), _value(node))
         case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method), args=args,
                                      keywords=keywords)) if method in COPIED and all(
                 map(pure, args)) and all(pure(one.value) for one in keywords):
             return _call("do", ast.Name(name, ast.Load()), ast.Constant(method), ast.Tuple(args, ast.Load()), ast.Dict(
                 [ast.Constant(one.arg) for one in keywords], [one.value for one in keywords]))
     return None
+
+
+def _value(node: ast.Assign | ast.AugAssign) -> ast.expr:
+    return node.value if isinstance(node, ast.Assign) else ast.BinOp(ast.Name(node.target.id, ast.Load()), node.op,
+                                                                    node.value)
 
 
 def _tuple(what: str, value: ast.expr) -> ast.expr:
@@ -58,23 +61,27 @@ def _call(name: str, *given: ast.expr) -> ast.Call:
 class Points:
     """The statements of a program's functions, by where they start and end: before and after them others may stand."""
 
-    def __init__(self, code: str, tree: ast.AST, starts: list[int], pure):
+    def __init__(self, code: str, tree: ast.AST, offset, pure):
         self.code, self.pure, self.known = code, pure, {}
-        self.before, self.after = {}, {}
+        self.before, self.after, self.assigned = {}, {}, []
         for function in ast.walk(tree):
             if isinstance(function, ast.FunctionDef):
                 for node in ast.walk(function):
                     if isinstance(node, ast.stmt) and node is not function:
-                        self.before[starts[node.lineno - 1] + node.col_offset] = node
-                        self.after.setdefault(starts[node.end_lineno - 1] + node.end_col_offset, node)
+                        self.before[offset(node.lineno, node.col_offset)] = node
+                        self.after[offset(node.end_lineno, node.end_col_offset), node.col_offset] = node
+                        if _named(node):
+                            self.assigned.append((offset(node.lineno, node.col_offset), offset(
+                                node.end_lineno, node.end_col_offset), node))
 
     def of(self, edit: Edit) -> tuple[ast.stmt, bool, ast.expr] | None:
         """(statement, whether after it, effect there) of an edit, or None where nothing can be told."""
         node, late = self.before.get(edit.start), False
         if edit.start < edit.end:
-            return self._replaced(edit)
+            return self._replaced(edit) or self._other(edit)
         if edit.text.startswith("\n"):
-            node, late = self.after.get(edit.start), True
+            body = edit.text.lstrip("\n")  # how far it is indented says after which of the blocks that end here
+            node, late = self.after.get((edit.start, len(body) - len(body.lstrip(" \t")))), True
         if node is None or "\n" not in edit.text:
             return None
         told = self._told(edit.text, node.col_offset)
@@ -106,6 +113,25 @@ class Points:
                 told = effect(body[0], self.pure)
                 return told and (node, False, told)
         return None
+
+
+    def _other(self, edit: Edit):
+        """Another operator or target in an assignment."""
+        for start, end, node in self.assigned:
+            if start <= edit.start and edit.end <= end:
+                match _parsed(self.code[start:edit.start] + edit.text + self.code[edit.end:end]):
+                    case [new] if _named(new) and self.pure(new.value) and self.pure(node.value):
+                        return node, False, _call("other", ast.Constant(_named(node)), _later(_value(node)),
+                                                  ast.Constant(_named(new)), _value(new))
+        return None
+
+
+def _named(node: ast.stmt) -> str:
+    """The name that an assignment sets, or ""."""
+    match node:
+        case ast.Assign(targets=[ast.Name(id=name)]) | ast.AugAssign(target=ast.Name(id=name)):
+            return name
+    return ""
 
 
 def _parsed(text: str) -> list[ast.stmt]:

@@ -7,6 +7,7 @@ that run at import (signatures, constants) count as run by every test, and the l
 
 import ast
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import sqrt
 
@@ -76,6 +77,19 @@ def suspicion(program: str, lines: dict[str, tuple[int, ...]], failing: tuple[st
 def line_starts(code: str) -> list[int]:
     """Offset of the first character of each line."""
     return [0, *(i + 1 for i, character in enumerate(code) if character == "\n")]
+
+
+def offsets(code: str) -> Callable[[int, int], int]:
+    """What tells a character's offset from a syntax tree's line (1-based) and column, which counts bytes."""
+    starts, lines = line_starts(code), code.split("\n")
+
+    def offset(line: int, column: int) -> int:
+        text = lines[line - 1]
+        if not text.isascii():
+            column = len(text.encode("utf-8", "surrogatepass")[:column].decode("utf-8", "surrogatepass"))
+        return starts[line - 1] + column
+
+    return offset
 
 
 def lines_at(code: str, offsets) -> list[int]:

@@ -6,14 +6,13 @@ reward (`feedback.reward`), the node's mean where there is none; below a kind th
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
 from .edits import Edit, candidates
 from .evidence import Evidence
 from .feedback import Feedback, Seen, State
-from .probe import UNKNOWN, Facts
+from .probe import SURE, Facts
 
 C = 1.0  # PUCT's exploration
 DOUBT = 0.3  # of the scores' mass that all candidates share alike: scores are surer than they should be
@@ -69,10 +68,8 @@ class Node:
         """Weigh the candidates by what the probe tells of them, too; how many executions it took."""
         asked = np.argsort(-self.prior, kind="stable")[:ASKED]
         told = probe(self.code, [self.edits[n] for n in asked], self.evidence)
-        values = np.full((len(self.edits), told.values.shape[1]), UNKNOWN)
-        values[asked] = told.values
-        self.facts = replace(told, values=values)
-        self.prior = self.prior + self.facts.weights(self.prior)
+        self.facts = told.among(asked, len(self.edits))
+        self.prior = SURE * self.prior + self.facts.weights(self.prior)
         self.state = State(self.code, self.edits, self.facts, self.seen)
         for one in self.told:
             self.state.observe(*one)

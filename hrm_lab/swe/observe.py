@@ -10,7 +10,7 @@ import sys
 
 SHOW = "__show__"
 MOST_LINES = 100_000  # line events of one test that are looked at
-MOST_VALUE = 60  # characters of a value that are shown
+MOST_VALUE = 120  # characters of a value that are shown
 SIGNS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Is: "is",
          ast.IsNot: "is not", ast.In: "in", ast.NotIn: "not in"}
 

@@ -190,7 +190,8 @@ class Worker:
             inside = {}  # names of its own: the package may have such names, too
             exec(compile(prelude, "probe_run.py", "exec"), inside)
             if self.swap(report, path, (file, name, line), source):
-                self.live[file, name, line][0].__globals__["__probe__"] = inside["__probe__"]
+                self.live[file, name, line][0].__globals__.update(
+                    {key: value for key, value in inside.items() if key.startswith("__probe_")})
                 for test in tests:
                     inside["__probe_next__"]()
                     self.run_test(test)

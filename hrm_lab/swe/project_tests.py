@@ -224,7 +224,7 @@ class ProjectServer:
 
     def probe(self, program: str, only: tuple[str, ...]) -> str:
         """The output of a text made by `probe.instrument`, run on some tests."""
-        return self.ask(program, False, replace(self.limits, output_bytes=400_000, fuel=FIRST.fuel,
+        return self.ask(program, False, replace(self.limits, output_bytes=4_000_000, fuel=5 * FIRST.fuel,
                                                 cpu_seconds=max(3.0, self.limits.cpu_seconds)), only)[3]
 
 

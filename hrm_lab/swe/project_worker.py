@@ -239,6 +239,10 @@ class Worker:
         if self.orders["mode"] != "fresh":  # a traceback as text is dear, and nobody reads it
             item.repr_failure = lambda excinfo, style=None: ""
 
+    def pytest_assertrepr_compare(self, op, left, right):
+        if self.orders["mode"] != "fresh":  # pytest's own words leave out what the probe needs, and take longer
+            return [observe.show(left, op, right).removeprefix("assert ")]
+
     def pytest_collection_modifyitems(self, items):
         if self.only:
             known = {item.nodeid: item for item in items}

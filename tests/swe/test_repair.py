@@ -283,9 +283,10 @@ def test_what_the_server_passes_and_pytest_does_not_is_no_patch(tmp_path, monkey
 
 
 def test_evidence_names_the_suspect_line_and_what_was_said(tmp_path):
-    lay(tmp_path, {"clamp.py": CLAMP, "test_clamp.py": TEST})
+    tests = TEST.replace("clamp(7, 1, 3) == 3", "[clamp(7, 1, 3)] * 9 == [3] * 9")  # pytest's own words show six
+    lay(tmp_path, {"clamp.py": CLAMP, "test_clamp.py": tests})
     report = repair(tmp_path / "clamp.py", tmp_path / "test_clamp.py", budget=1, prior=Knows(FIXED))
-    assert report.evidence.messages == {"test_clamp.py::test_above": "AssertionError: assert 1 == 3"}
+    assert report.evidence.messages == {"test_clamp.py::test_above": f"AssertionError: assert {[1] * 9} == {[3] * 9}"}
     assert max(report.evidence.suspicion, key=report.evidence.suspicion.get) == 5
     assert report.ranking[0]["line"] == 5 and report.ranking[0]["new"] == "high" and report.ranking[0]["passes"]
     assert json.loads(json.dumps(report.json())).keys() == {"resolved", "executions", "seconds", "patch",
