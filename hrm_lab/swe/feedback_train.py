@@ -24,7 +24,7 @@ from .features import features
 from .feedback import WIDTH, Feedback, State, classify
 from .feedback_data import Task, read
 from .linear import LinearPrior, log_softmax
-from .probe import WEIGHTS
+from .probe import SURE, WEIGHTS
 
 L2 = 0.0005  # of the weights of feedback
 L2_TEAM = 0.006  # of the coordinator's; both chosen on the valid split
@@ -56,7 +56,7 @@ class Replay:
 
     def __init__(self, task: Task, scores: np.ndarray):
         self.seen, ran = task.seen, np.array(task.ran)
-        self.prior = self.scores = (scores + task.facts.weights(scores))[ran]
+        self.prior = self.scores = (SURE * scores + task.facts.weights(scores))[ran]
         self.state = State(task.program, [task.edits[n] for n in task.ran],
                            replace(task.facts, values=task.facts.values[ran]), task.before)
         self.kinds = [classify(task.before, one) for one in task.seen]
