@@ -10,6 +10,7 @@ so that searches are replayed in seconds. With `--depth 2`, as in `hrm-lab repai
 followed by another one: what the second does is run when it is asked for. What is searched is added to the file
 `--kept` (one for each set of weights), so that a killed run goes on. A bug that the visible tests do not show counts as
 not solved. Plausible: the first patch that passes the visible tests; solved: it passes the hidden ones, too. With
+`--all-tests` a search sees `test` itself, as one that is given all there is (it wants a `--cache` of its own). With
 `--whole` the visible tests are one test, as in a file whose only function holds all assertions: the first that fails
 hides the rest. `ratio` (geometric mean of executions, unsolved as the budget) and `gain` (share plausible) are paired:
 with the same prior merely sorted, for the probe without it; `ratio_to_...` with the same search by another prior. The
@@ -276,6 +277,7 @@ def main():
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--tables", action="store_true", help="run the candidates of rows that the cache lacks")
     parser.add_argument("--limit", type=int, default=10**6, help="the first rows only")
+    parser.add_argument("--all-tests", action="store_true", help="a search sees all tests; a --cache of its own")
     parser.add_argument("--whole", action="store_true", help="the visible tests are one test")
     parser.add_argument("--prior", nargs="+", default=[], metavar="NAME=PATH",
                         help="learned priors: the file of a linear one, the folder of a policy")
@@ -289,7 +291,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=5, help="of the random orders")
     options = parser.parse_args()
     rows = [json.loads(line) for line in options.rows.read_text(encoding="utf-8").splitlines() if line.strip()]
-    rows = rows[:options.limit]
+    rows = [row | {"example_test": row["test"]} if options.all_tests else row for row in rows[:options.limit]]
     options.cache.mkdir(parents=True, exist_ok=True)
     for row in rows if options.tables else []:
         if not (options.cache / f"{row['task_id'].replace('/', '-')}.json").exists():

@@ -58,6 +58,15 @@ def test_repair_makes_its_tables_and_replays_them(tmp_path, last_line):
     assert "Python/0: " not in text  # the tables were there
 
 
+def test_with_all_tests_every_bug_shows_and_what_passes_is_right(tmp_path, last_line):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    found, _ = last_line("repair.py", "--rows", str(rows), "--cache", str(tmp_path / "all"), "--tables", "--all-tests",
+                         "--seeds", "1", "--budget", "30", "--only", "kinds", "--searches", "sorted")
+    assert found["shown"] == 2
+    assert found["kinds sorted"]["solved@30"] == found["kinds sorted"]["plausible@30"]
+
+
 def test_repair_finds_two_edits_and_goes_on_where_it_was(tmp_path, last_line):
     fixed = "    return x >= low, x <= high\n"
     test = ("def check(f):\n    assert f(0, 0, 9)[0]\n    assert f(9, 0, 9)[1]\n    assert not f(-1, 0, 9)[0]\n"
