@@ -156,6 +156,8 @@ def polished(html, heading):
     _name_ids(soup, main)
     _describe_images(soup, main)
     frame(soup, main)
+    for pre in main.find_all("pre"):
+        pre["tabindex"] = "0"  # wide ones scroll, also by keyboard
     page = str(soup).replace("<!--title-->", f"<h1>{escape(heading)}</h1>", 1)
     return page.replace("<!--contents-->", _contents(main), 1)
 

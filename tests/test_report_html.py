@@ -173,6 +173,11 @@ def test_tables_scroll_apart_and_numbers_align_right(good):
     assert "94.0 % (89.0\u00a0to\u00a096.8)" in [c.get_text() for c in table.find_all("td")]  # breaks before it only
 
 
+def test_every_preformatted_text_can_be_scrolled_by_keyboard(good, bad):
+    texts = [*good.find_all("pre"), *bad.find_all("pre")]
+    assert texts and all(pre.get("tabindex") == "0" for pre in texts)
+
+
 def test_an_index_of_two_levels_has_one_row_of_heads():
     frame = pd.DataFrame({str(i): [1, 2] for i in range(7)},
                          index=pd.MultiIndex.from_product([["cep"], ["base", "tuned"]], names=["format", "system"]))
