@@ -101,6 +101,7 @@ def start(processes: int, arguments: list[str], log: Path) -> tuple[int, str]:
         "HRM_LAB_STARTED": "1",
         "HRM_LAB_THREADS": threads, "OMP_NUM_THREADS": threads,
         "PET_STANDALONE": "1",  # torchrun binds a free port itself, so that runs side by side never meet
+        "PET_LOCAL_ADDR": "127.0.0.1",  # not the machine's name, which a container may not resolve: they would wait
         "PYTHONPATH": os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])}
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1",
                "--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no", *arguments]

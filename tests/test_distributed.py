@@ -161,6 +161,15 @@ def test_no_process_trains_on_after_its_starter_was_killed():
     assert child.wait(60) == 1
 
 
+def test_processes_of_one_machine_meet_without_its_name(tmp_path):
+    """A container may not resolve its own name: whoever meets there waits for ever."""
+    script = tmp_path / "where.py"
+    script.write_text("import os, sys; open(sys.argv[1] + os.environ['RANK'], 'w').write(os.environ['MASTER_ADDR'])")
+    code, said = start(2, [str(script), str(tmp_path / "rank")], tmp_path / "log.txt")
+    assert code == 0, said
+    assert [(tmp_path / f"rank{i}").read_text() for i in range(2)] == ["127.0.0.1"] * 2
+
+
 def test_one_process_is_trained_in_this_one(tmp_path):
     row = launch(MODEL, replace(CONFIG, steps=5), split(), split(1), tmp_path, device="cpu", progress=False)
     assert row["step"] == 5 and not (tmp_path / "job").exists()
