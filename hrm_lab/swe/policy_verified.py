@@ -34,7 +34,7 @@ SHOWN = (1, 2, 3, 3, 4, 5, 6, 8)  # assertions that an example sees
 def of_functions(split: str, cache: Path, n: int, seed: int = 0, per_function: int = 40, rivals: int = RIVALS):
     """Up to n examples of bugs in functions of a split that stand alone."""
     rng, made = random.Random(f"verified/{split}/{seed}"), 0
-    for _, text, known in described(split, cache, rng):
+    for _, text, known in described(split, cache, rng) if n else ():
         bugs = {bug.code: bug for bug in (inject(text, rng) for _ in range(per_function)) if bug}
         with sandbox.Server("\n".join(known), limits=LIMITS) as server:
             for bug in bugs.values():
