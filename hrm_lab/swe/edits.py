@@ -11,7 +11,7 @@ import warnings
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from . import expressions, insertions, shapes, statements
+from . import expressions, idioms, insertions, shapes, statements
 from .languages import Node, errors, lex, lexer, parser, problems, table, tree
 from .scope import Program, program
 
@@ -104,6 +104,8 @@ OPERATORS = (  # function, whether it takes statements, the kinds that it yields
                                 "filter", "comprehension"}),
     (shapes.elements, False, {"element", "swap-elements"}),
     (shapes.substitutes, False, {"hoist", "substitute"}),
+    (idioms.numbers, False, {"operator", "sign", "comparison", "add-operand", "wrap-min-max"}),
+    (idioms.containers, False, {"assignment", "function", "element", "comprehension"}),
     (statements.removal, True, {"delete", "duplicate", "unguard", "loop", "drop-else", "swap-branches"}),
     (statements.order, True, {"swap-statements", "move", "dedent", "indent", "else", "add-else"}),
     (statements.branches, True, {"else", "return", "assign-result"}),
@@ -118,7 +120,7 @@ ROLES = frozenset((
 STRUCTURAL = re.compile(r"\b(?:return|break|continue|yield|await|nonlocal|global)\b|:=")
 
 
-MOVING = frozenset({"move", "dedent", "loop", "indent", "duplicate", "else"})
+MOVING = frozenset({"move", "dedent", "loop", "indent", "duplicate", "else", "add-else"})
 
 
 @dataclass(frozen=True)

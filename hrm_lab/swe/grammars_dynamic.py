@@ -74,7 +74,7 @@ PYTHON = Language(
            ("any", "set({0})", "set"), ("any", "abs({0})", "num"), ("any", "sorted({0})", "list"), ("any",
            "bool({0})", "bool"),
            ("any", "tuple({0})", "tuple"), ("any", "sum({0})", "num"), ("any", "reversed({0})", "list"), ("any",
-           "[{0}]", "list"),
+           "[{0}]", "list"), ("any", "{0}.lower()", "str"), ("any", "{0}.strip()", "str"),
            ("num", "[{0}]", "list"), ("str", "[{0}]", "list"), ("tuple", "[{0}]", "list"), ("list", "[{0}]", "list")),
     keywords=(("sorted", "reverse=True"), ("sort", "reverse=True"), ("sorted", "key=len"), ("sort", "key=len"),
               ("max", "key=len"), ("min", "key=len"), ("max", "default=0"), ("min", "default=0"),
@@ -86,7 +86,8 @@ PYTHON = Language(
               ("sorted", "key=lambda x: (len(x), x)"), ("sorted", "key=lambda x: (-len(x), x)"),
               ("sum", "1"), ("sum", "[]"), ("range", "-1"), ("get", "0"), ("get", "None"), ("pop", "0"), ("pop",
               "None"),
-              ("next", "None"), ("print", "end=''"), ("join", "''"), ("split", "','"), ("split", "' '")),
+              ("next", "None"), ("print", "end=''"), ("join", "''"), ("split", "','"), ("split", "' '"),
+              ("popitem", "last=False"), ("round", "2"), ("sorted", "key=str.lower")),
     returns={name: kind for kind, names in {
         "num": "len sum abs int float round ord index find count pow divmod floor ceil sqrt hash", "bool":
         "any all bool isinstance startswith endswith isdigit isalpha islower isupper isalnum isspace hasattr callable",

@@ -106,7 +106,10 @@ class Program:
                 value = holder.get("value", "right")
                 value = value.parts[0] if value is not None and value.role == "tuple" and len(
                     value.parts) == 1 else value
-                kind = self.guess(value) if value is not None and part.parent.role != "pattern" else "any"
+                if value is not None and part.parent.role in ("pattern", "tuple"):  # a, b = [], 0
+                    own, given = part.parent.parts, value.parts if value.role == "tuple" else ()
+                    value = given[own.index(part)] if len(own) == len(given) and part in own else None
+                kind = self.guess(value) if value is not None else "any"
             self._learn(part, kind)
         for child in part.parts:
             if child.field not in ("value", "type", "default") and child.role not in ("type", "skip") \

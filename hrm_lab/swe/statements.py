@@ -7,6 +7,7 @@ made of what the program already holds (Barr et al. 2014, "The plastic surgery h
 
 import re
 
+from .idioms import starts
 from .languages import Node
 from .scope import Program, compatible
 
@@ -180,6 +181,8 @@ def order(p: Program, s: Node):
         simple += [p.text(n) for n in (inside.parts if inside else ()) if n.role in ("exprstmt", "assign")
             and "\n" not in p.text(n)]
         returns = [f"return {value}{p.table.end}" for value in (p.table.true, p.table.false, "0", p.table.none)]
+        if p.language == "python":
+            simple = [*starts(p, s), *simple]
         for text in dict.fromkeys([*simple[:8], *(returns if s is siblings[-1] else ())]):
             body = f"else:\n{at}{unit(p)}{text}" if p.language == "python" else f"else {{\n{at}{unit(p)}{text}\n{at}}}"
             yield ("add-else", s.end, s.end, (f"\n{at}" if p.language == "python" else " ") + body)
