@@ -105,7 +105,7 @@ OPERATORS = (  # function, whether it takes statements, the kinds that it yields
     (shapes.elements, False, {"element", "swap-elements"}),
     (shapes.substitutes, False, {"hoist", "substitute"}),
     (idioms.numbers, False, {"operator", "sign", "comparison", "add-operand", "wrap-min-max"}),
-    (idioms.containers, False, {"assignment", "function", "element", "comprehension"}),
+    (idioms.containers, False, {"assignment", "function", "element", "add-argument", "comprehension"}),
     (statements.removal, True, {"delete", "duplicate", "unguard", "loop", "drop-else", "swap-branches"}),
     (statements.order, True, {"swap-statements", "move", "dedent", "indent", "else", "add-else"}),
     (statements.branches, True, {"else", "return", "assign-result"}),

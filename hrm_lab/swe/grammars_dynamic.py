@@ -75,6 +75,7 @@ PYTHON = Language(
            "bool({0})", "bool"),
            ("any", "tuple({0})", "tuple"), ("any", "sum({0})", "num"), ("any", "reversed({0})", "list"), ("any",
            "[{0}]", "list"), ("any", "{0}.lower()", "str"), ("any", "{0}.strip()", "str"),
+           ("any", "{0}.copy()", "any"),
            ("num", "[{0}]", "list"), ("str", "[{0}]", "list"), ("tuple", "[{0}]", "list"), ("list", "[{0}]", "list")),
     keywords=(("sorted", "reverse=True"), ("sort", "reverse=True"), ("sorted", "key=len"), ("sort", "key=len"),
               ("max", "key=len"), ("min", "key=len"), ("max", "default=0"), ("min", "default=0"),

@@ -37,8 +37,8 @@ def numbers(p: Program, e: Node):
         yield ("add-operand", *at, p.place(e, f"1 + {p.text(e)}", 9))
         yield ("add-operand", *at, p.place(e, f"{p.text(e)} / 100", 10))
     inner = e.parts[0] if e.role == "paren" and e.parts else e
-    if inner.role == "binary" and p.operator(inner) in ("+", "-") and e.parent.role in ("binary", "args", "subscript",
-                                                                                       "return", "assign"):
+    if inner.role == "binary" and p.operator(inner) in ("+", "-", "//") and e.parent.role in (
+            "binary", "args", "subscript", "return", "assign"):
         bases = MODULI
         if e.parent.role == "subscript" and e.parent.parts[0] is not e:
             bases = (f"len({p.text(e.parent.parts[0])})",)
@@ -77,11 +77,12 @@ def containers(p: Program, e: Node):
             for empty, *methods in EMPTY.values():
                 if p.text(e.parent.parts[-1]) in methods:
                     yield ("function", *at, f"{held}.setdefault({key}, {empty})")
-    if e.role == "call" and p.callee(e) == "isinstance" and (args := next((c for c in e.children if c.role == "args"),
-                                                                          None)) and len(args.parts) == 2:
-        known = args.parts[1]
-        if p.text(known) in BOTH:
-            yield ("element", known.start, known.end, f"({p.text(known)}, {BOTH[p.text(known)]})")
+    args = next((child for child in e.children if child.role == "args"), None) if e.role == "call" else None
+    given = [p.text(part) for part in args.parts] if args else []
+    if len(given) == 2 and p.callee(e) == "isinstance" and given[1] in BOTH:
+        yield ("element", args.parts[1].start, args.parts[1].end, f"({given[1]}, {BOTH[given[1]]})")
+    if len(given) == 1 and p.callee(e) in ("max", "min", "sorted") and args.parts[0].role == "name":
+        yield ("add-argument", args.end - 1, args.end - 1, f", key={given[0]}.get")
     if e.role == "binary" and p.operator(e) == "*" and len(e.parts) == 2:
         for rows, count in (e.parts, e.parts[::-1]):
             if rows.role == "list" and rows.parts and rows.parts[0].role in ("list", "binary", "dict", "call"):

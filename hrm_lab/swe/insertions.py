@@ -34,6 +34,9 @@ def _new(p: Program, near: Node, offset: int, at: str, before: bool):
             yield from (("insert-update", f"{name} {sign} {value}{end}") for sign in ("+=", "-="))
         yield from (("insert-update", f"{name} {sign} 2{end}") for sign in ("*=", "//=" if "//"
                 in t.arithmetic else "/="))
+    if before and p.language == "python" and near is statements(p, near.parent)[0] and near.parent.parent is function:
+        yield from (("insert-update", f"{name} %= len({other})") for name in numbers[-3:] for other in names
+                    if other != name and p.type_at(point, other) in (*SEQUENCES, "str", "any"))
     for name in names:
         kind = p.type_at(point, name)
         values = [other for other in p.names(point, kind) if other != name and (kind == "any") == (p.type_at(point,
@@ -42,7 +45,7 @@ def _new(p: Program, near: Node, offset: int, at: str, before: bool):
         yield from (("insert-assignment", f"{name} = {value}{end}") for value in values[-8:])
         if p.language == "python" and kind in (*SEQUENCES, "str"):
             shapes = {"str": ("{0}.lower()", "{0}.strip()", "{0}[::-1]"), "list": ("sorted({0})", "list(set({0}))",
-                "{0}[::-1]")}
+                "{0}[::-1]", "{0}[:]")}
             yield from (("insert-assignment", f"{name} = {shape.format(name)}") for shape in shapes.get(kind, ()))
         if kind == "list" and p.language == "python":
             yield from (("insert-call", f"{name}.{call}") for call in ("sort()", "reverse()", "pop()", "pop(0)",

@@ -215,6 +215,9 @@ def branches(p: Program, s: Node):
         inner = indent(p, body.parts[0])
         if not at.strip() and inner is not None and movable(p, body):
             yield ("else", s.start, body.end, shift(p.text(body), inner, at))
+            loop = s.parent.parent.parent  # found nothing: only after the last round
+            if loop.role in ("for", "while") and s.parent.end == loop.end and (out := indent(p, loop)) is not None:
+                yield ("dedent", len(p.code[:s.start].rstrip()), body.end, f"\n{out}{shift(p.text(body), inner, out)}")
     end = p.table.end
     if s.role == "exprstmt" and s.parts and s.parts[0].role == "call":
         call = s.parts[0]

@@ -30,6 +30,15 @@ REPAIRS = {  # kind: (program, what is wrong, what is right)
     "comprehension": ("def table(n):\n    return [[0] * n] * n\n", "[[0] * n] * n", "[[0] * n for _ in range(n)]"),
     "wrap-call": ("def words(text):\n    return find(text)\n", "find(text)", "find(text.lower())"),
     "add-argument": ("def oldest(items):\n    items.popitem()\n", "popitem()", "popitem(last=False)"),
+    "add-argument, the key of a dictionary": ("def winner(votes):\n    return max(votes)\n", "max(votes)",
+                                              "max(votes, key=votes.get)"),
+    "dedent": ("def find(xs, x):\n    for i, y in enumerate(xs):\n        if y == x:\n            return i\n"
+               "        else:\n            return -1\n", "        else:\n            return -1\n", "    return -1\n"),
+    "insert-update": ("def rotate(xs, n):\n    return xs[n:] + xs[:n]\n", "    return", "    n %= len(xs)\n    return"),
+    "insert-assignment": ("def add(x, xs):\n    xs.append(x)\n    return xs\n", "    xs.append",
+                          "    xs = xs[:]\n    xs.append"),
+    "wrap-call, a copy": ("def merge(a, b):\n    out = a\n    out.update(b)\n    return out\n", "out = a\n",
+                          "out = a.copy()\n"),
     "add-else": ("def run(ts):\n    best = now = 0\n    for t in ts:\n        if t < 0:\n            now += 1\n"
                  "            best = max(best, now)\n    return best\n", "            best = max(best, now)\n",
                  "            best = max(best, now)\n        else:\n            now = 0\n"),
