@@ -79,6 +79,8 @@ def containers(p: Program, e: Node):
                     yield ("function", *at, f"{held}.setdefault({key}, {empty})")
     args = next((child for child in e.children if child.role == "args"), None) if e.role == "call" else None
     given = [p.text(part) for part in args.parts] if args else []
+    if given and p.callee(e) in ("get", "setdefault") and e.parts[0].role == "attribute":  # or an error
+        yield ("function", *at, f"{p.text(e.parts[0].parts[0])}[{given[0]}]")
     if len(given) == 2 and p.callee(e) == "isinstance" and given[1] in BOTH:
         yield ("element", args.parts[1].start, args.parts[1].end, f"({given[1]}, {BOTH[given[1]]})")
     if len(given) == 1 and p.callee(e) in ("max", "min", "sorted") and args.parts[0].role == "name":

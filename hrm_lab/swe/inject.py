@@ -16,7 +16,8 @@ from .languages import valid
 from .scope import program
 
 UNDONE_BY = {  # kind of repair -> kinds of edit that make the bug; itself unless named here
-    "drop-operand": ("add-operand", "off-by-one"), "add-operand": ("drop-operand",),
+    "assignment": ("assignment", "drop-operand"), "drop-operand": ("add-operand", "off-by-one"),
+    "add-operand": ("drop-operand",),
     "off-by-one": ("drop-operand",), "drop-condition": ("add-condition",),
     "add-condition": ("drop-condition",), "constant-to-name": ("name-to-constant", "default"),
     "name-to-constant": ("constant-to-name",), "drop-argument": ("add-argument",), "add-argument": ("drop-argument",),

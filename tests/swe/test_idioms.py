@@ -1,9 +1,12 @@
 """Repairs of several tokens that people make as one thought are candidates, and of the kind that is said."""
 
+import random
+
 import pytest
 
 from hrm_lab.swe import idioms
 from hrm_lab.swe.edits import apply, candidates
+from hrm_lab.swe.inject import inject
 from hrm_lab.swe.languages import normalise
 from hrm_lab.swe.scope import program
 
@@ -26,6 +29,7 @@ REPAIRS = {  # kind: (program, what is wrong, what is right)
     "function": ("def count(n, word):\n    n = {}\n    return n[word]\n", "n[word]", "n.get(word, 0)"),
     "function, a list": ("def index(rows, key):\n    out = {}\n    for x in rows:\n        out[key(x)].append(x)\n"
                          "    return out\n", "out[key(x)]", "out.setdefault(key(x), [])"),
+    "function, an error": ("def known(d, key):\n    return d.get(key, 0)\n", "d.get(key, 0)", "d[key]"),
     "element": ("def nested(x):\n    return isinstance(x, list)\n", ", list)", ", (list, tuple))"),
     "comprehension": ("def table(n):\n    return [[0] * n] * n\n", "[[0] * n] * n", "[[0] * n for _ in range(n)]"),
     "wrap-call": ("def words(text):\n    return find(text)\n", "find(text)", "find(text.lower())"),
@@ -71,3 +75,12 @@ def test_first_values_are_those_of_names_that_the_branch_changes():
 def test_other_languages_have_none():
     p = program("function f(a, b) { return a * b; }\n", "javascript")
     assert not [edit for node in p.nodes for edit in (*idioms.numbers(p, node), *idioms.containers(p, node))]
+
+
+@pytest.mark.parametrize("kind, code, bug", [
+    ("add-else", REPAIRS["add-else"][0].replace(*REPAIRS["add-else"][1:]), "best = max(best, now)\n    return"),
+    ("wrap-min-max", REPAIRS["wrap-min-max"][0].replace(*REPAIRS["wrap-min-max"][1:]), "(out[-1][0], end)"),
+    ("assignment", "def f(d, k, v):\n    d[k] = d.get(k, 0) + v\n    return d\n", "d[k] = v\n")])
+def test_bugs_that_they_repair_are_made(kind, code, bug):
+    made = {inject(code, random.Random(seed), kind=kind).code for seed in range(12)}
+    assert any(bug in text for text in made)
