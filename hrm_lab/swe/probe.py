@@ -54,8 +54,8 @@ PRELUDE = Path(__file__).with_name("probe_run.py")
 def pure(node: ast.AST) -> bool:
     """Whether evaluating an expression twice has no effect, as far as names tell."""
     for one in ast.walk(node):
-        if isinstance(one, NEVER):
-            return False
+        if isinstance(one, NEVER) or isinstance(one, ast.Attribute | ast.Subscript) and isinstance(one.ctx, ast.Store):
+            return False  # [... for self.x in ...] stores
         if isinstance(one, ast.Call):
             name = one.func
             if not (isinstance(name, ast.Name) and name.id in PURE or isinstance(name, ast.Attribute)

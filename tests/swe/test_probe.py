@@ -185,7 +185,8 @@ def test_a_probe_makes_a_search_shorter_and_changes_no_verdict():
     assert short.resolved and short.executions <= plain.executions and short.ruled_out > 0
 
 
-@pytest.mark.parametrize("text", ["xs.pop()", "f(x)", "[y for y in xs if (z := y)]", "print(1)"])
+@pytest.mark.parametrize("text", ["xs.pop()", "f(x)", "[y for y in xs if (z := y)]", "print(1)",
+                                  "[y for self.y in xs]", "sum(y for x[0], y in xs)"])
 def test_what_may_have_an_effect_is_not_evaluated(text):
     assert not pure(ast.parse(text, mode="eval").body)
 
