@@ -38,7 +38,7 @@ WIDTHS = np.array((0.35, 0.8))  # of the kernel, in log points and log (distance
 # widths of the kernel in last value, raw median less last value, and slope: curves that are alike
 ALIKE = {"accuracy": np.array((0.15, 0.15, 0.1)), "loss": np.array((0.6, 0.6, 0.5))}
 WIDER = 1.25 ** np.arange(11)  # times these widths, until ALIKE_TASKS are near, or half of those there are
-ALIKE_TASKS = {"accuracy": 4, "loss": 8}
+ALIKE_TASKS = {"accuracy": 3, "loss": 8}
 STACKED = {"accuracy": 0.5, "loss": 0.65}  # the stack's part of the pool
 GRID = 0.1  # of log (distance - 1): lines near a place are looked up once
 LEVELS = (0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995)
