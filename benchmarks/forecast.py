@@ -19,6 +19,7 @@ import json
 import sys
 import tarfile
 import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -79,13 +80,13 @@ def judge(curve, count: int, bank, draws: int = 2000, company: Company | None = 
     seconds, q, truth = time.process_time() - began, f.quantiles[0], values[-1]
     hit = np.less_equal if curve.kind == "loss" else np.greater_equal
     brier = [(np.mean(hit(f.samples[:, 0] / unit, t)) - hit(truth / unit, t)) ** 2 for t in TARGETS[curve.kind]]
+    drawn = np.random.default_rng((count, zlib.crc32(values.tobytes()))).random()  # another place among ties each time
     hard = [float(hit(f.last / unit, t) != hit(truth / unit, t)) for t in TARGETS[curve.kind]]
     return {"task": curve.task, "kind": curve.kind, "count": count, "in90": bool(q[0] <= truth <= q[4]),
             "in50": bool(q[1] <= truth <= q[3]), "error": abs(q[2] - truth) / unit, "last": abs(f.last - truth) / unit,
             "naive": abs(f.naive[0] - truth) / unit, "width": (q[4] - q[0]) / unit, "crps": crps(q, truth) / unit,
             "brier": float(np.mean(brier)), "brier_last": float(np.mean(hard)), "seconds": seconds,
-            "rank": float(np.mean(f.samples[:, 0] < truth) + np.random.default_rng(count).random()
-                          * np.mean(f.samples[:, 0] == truth))}
+            "rank": float(np.mean(f.samples[:, 0] < truth) + drawn * np.mean(f.samples[:, 0] == truth))}
 
 
 def table(rows: list[dict]) -> list[dict]:

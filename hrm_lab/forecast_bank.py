@@ -3,15 +3,18 @@
 Each past curve was forecast from its first 5, 7, 10, 14, 20 and 30 points, and how that went is one line of the table:
 the raw quantiles of `hrm_lab.forecast_mixture`, the last value, and what came. A new forecast is held against the lines
 that looked ahead from about as many points about as far (a Gaussian kernel in log points and the log of how far beyond
-them), in two ways whose quantiles are averaged:
+them), in two ways that are pooled:
 - a stack: last value + a (raw median - last value) + b recent slope, with the a and b that made past errors least, and
   the raw spread scaled to what past errors would have needed, each side apart (conformal prediction, local weights);
 - the neighbours: by how much past curves rose that were alike in last value, slope and raw median.
 
-Unusual: the shape of the joint distribution over epochs is kept, only each epoch's values are moved, rank by rank. The
-bank that ships (data/forecast) has runs of small HRMs and MLPs; `Bank.plus` adds a user's own.
+Unusual: a curve unlike the bank's is held against ever less similar ones, until these come from several tasks; else one
+odd neighbour would make its interval as narrow as that of a sure forecast. The two ways are pooled as samples, since an
+average of their quantiles would hide by how much they differ. The shape of the joint distribution over epochs is kept,
+only each epoch's values are moved, rank by rank. The bank that ships (data/forecast) has runs of small HRMs and MLPs;
+`Bank.plus` adds a user's own.
 Sources: Romano et al. 2019 (arXiv 1905.03222) and Guan 2023 (arXiv 1908.08558) for the scaling, Wolpert 1992 for the
-stack.
+stack, Gneiting and Ranjan 2013 (Electronic Journal of Statistics 7) for the width of pools.
 """
 
 import csv
@@ -34,8 +37,14 @@ FLOOR = 0.005  # least half-width, on the scale of `forecast_mixture.scaled`
 WIDTHS = np.array((0.35, 0.8))  # of the kernel, in log points and log (distance - 1)
 # widths of the kernel in last value, raw median less last value, and slope: curves that are alike
 ALIKE = {"accuracy": np.array((0.15, 0.15, 0.1)), "loss": np.array((0.6, 0.6, 0.5))}
+WIDER = 1.25 ** np.arange(11)  # times these widths, until ALIKE_TASKS are near, or half of those there are
+ALIKE_TASKS = {"accuracy": 3, "loss": 8}
+STACKED = {"accuracy": 0.5, "loss": 0.65}  # the stack's part of the pool
 GRID = 0.1  # of log (distance - 1): lines near a place are looked up once
 LEVELS = (0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995)
+# Where the LEVELS of a loss are read off the pool, so that its intervals hold what they should on tasks left out: it is
+# too wide in the middle, and a new task may be farther off than the farthest of a few.
+POOLED = {"accuracy": LEVELS, "loss": (0.0035, 0.035, 0.28, 0.5, 0.72, 0.965, 0.9965)}
 NUMBERS = ("count", "at", "last", "slope", "q05", "q50", "q95", "truth")
 FIELDS = ("task", "run", "metric", "kind", *NUMBERS)
 HRM_TASKS = ("add", "copy-increment", "maze-4x4", "mode", "parity", "sort")  # and seq-...; the others are of MLPs
@@ -106,55 +115,68 @@ class Table:
         self.curves, self.tasks = len({tuple(k) for k in keys[:, :3]}), len(set(keys[:, 0]))
         self.past = np.stack((last, middle - last, slope), 1)  # (L, 3)
         self.rose, self.up, self.down = truth - last, np.maximum(high - middle, FLOOR), np.maximum(middle - low, FLOOR)
+        self.task = np.unique(keys[:, 0], return_inverse=True)[1]
         self.known = {}  # places: looked up once
 
     def near(self, count: int, place: int) -> tuple[np.ndarray, np.ndarray]:
-        """Lines (M,) that looked ahead from about as many points about as far, least risen first, and their weights."""
+        """Lines (M,) that looked ahead from about as many points about as far, and their weights."""
         if (count, place) not in self.known:
             gap = ((np.array((np.log(count), GRID * place)) / WIDTHS - self.place) ** 2).sum(1)
             weights = np.exp(-0.5 * (gap - gap.min()))  # the nearest lines where none is near
             mine = np.flatnonzero(weights > 1e-3)
-            mine = mine[np.argsort(self.rose[mine])]
             self.known[count, place] = mine, weights[mine]
         return self.known[count, place]
 
-    def stack(self, mine: np.ndarray, weights: np.ndarray, last: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(2,) weights of raw median and slope; what was missed with them in raw half-widths, and its order, (M,)."""
+    def alike(self, mine: np.ndarray, weights: np.ndarray, here: np.ndarray) -> np.ndarray:
+        """(M,) weights of these lines by how much their curves were like one at `here` (see `past`)."""
+        gap = (((self.past[mine] - here) / ALIKE[self.kind]) ** 2).sum(1)
+        wanted = min(ALIKE_TASKS[self.kind], 0.5 * effective(weights, self.task[mine]))
+        for times in WIDER:
+            found = weights * (1e-4 + np.exp(-0.5 * gap / times**2))
+            if effective(found, self.task[mine]) >= wanted:
+                break
+        return found
+
+    def stack(self, mine: np.ndarray, weights: np.ndarray, last: float) -> tuple[np.ndarray, np.ndarray]:
+        """(2,) weights of raw median and slope; and what was missed with them, in raw half-widths, (M,)."""
         past, rose = self.past[mine], self.rose[mine]
         if self.kind == "accuracy":
             weights = weights * np.exp(-0.5 * ((past[:, 0] - last) / ALIKE[self.kind][0]) ** 2)
         stack = least_errors(past[:, 1:], rose, past[:, 0], weights, self.kind)
         missed = rose - past[:, 1:] @ stack
-        missed = missed / np.where(missed > 0, self.up[mine], self.down[mine])
-        order = np.argsort(missed)
-        return stack, missed[order], order
+        return stack, missed / np.where(missed > 0, self.up[mine], self.down[mine])
 
     def adjust(self, samples: np.ndarray, last: float, slope: float, count: int, distance: np.ndarray) -> np.ndarray:
         out, rank = np.empty_like(samples), (np.arange(len(samples)) + 0.5) / len(samples)
+        rank = np.interp(rank, (0, *LEVELS, 1), (0, *POOLED[self.kind], 1))
         places, stacks = np.round(np.log(np.maximum(distance - 1, NEAREST)) / GRID).astype(int), {}
         for s, place in enumerate(places):
             mine, weights = self.near(count, place)
             if place not in stacks:
                 stacks[place] = self.stack(mine, weights, last)
-            stack, missed, order = stacks[place]
+            stack, missed = stacks[place]
             low, raw, high = np.quantile(samples[:, s], (0.05, 0.5, 0.95))
-            gap = (self.past[mine] - (last, raw - last, slope)) / ALIKE[self.kind]
-            alike = weights * (1e-4 + np.exp(-0.5 * (gap**2).sum(1)))
-            far = quantiles(missed, alike[order])
+            alike = self.alike(mine, weights, np.array((last, raw - last, slope)))
             # a wilder curve than any of the bank's says nothing by its wildness
             known = np.clip((raw - last, slope), self.past[mine, 1:].min(0), self.past[mine, 1:].max(0))
-            moved = stack @ known + far * np.where(far > 0, max(high - raw, FLOOR), max(raw - low, FLOOR))
-            q = last + 0.5 * (moved + quantiles(self.rose[mine], alike))
-            ends = q[:1] + 0.2 * (q[0] - q[3]), q, q[-1:] + 0.2 * (q[-1] - q[3])
-            out[np.argsort(samples[:, s], kind="stable"), s] = np.interp(rank, (0, *LEVELS, 1), np.concatenate(ends))
+            moved = stack @ known + missed * np.where(missed > 0, max(high - raw, FLOOR), max(raw - low, FLOOR))
+            part, values = STACKED[self.kind], np.concatenate((moved, self.rose[mine]))
+            order, pool = np.argsort(values), np.concatenate((part * alike, (1 - part) * alike))
+            out[np.argsort(samples[:, s], kind="stable"), s] = last + quantiles(values[order], pool[order], rank)
         low, high = forecast_mixture.SENSIBLE[self.kind]
         return out.clip(0, 1) if self.kind == "accuracy" else out.clip(low, high)
 
 
-def quantiles(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted quantiles, at the LEVELS, of values in their order."""
+def effective(weights: np.ndarray, task: np.ndarray) -> float:
+    """Over how many tasks the weights are spread: their number where all weigh alike."""
+    each = np.bincount(task, weights)
+    return float(each.sum() ** 2 / (each**2).sum())
+
+
+def quantiles(values: np.ndarray, weights: np.ndarray, levels=LEVELS) -> np.ndarray:
+    """Weighted quantiles of values in their order."""
     share = weights.cumsum()
-    return np.interp(LEVELS, (share - 0.5 * weights) / share[-1], values)
+    return np.interp(levels, (share - 0.5 * weights) / share[-1], values)
 
 
 def least_errors(moves: np.ndarray, rose: np.ndarray, last: np.ndarray, weights: np.ndarray, kind: str) -> np.ndarray:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hrm_lab import forecast_bank, forecast_curves
 from hrm_lab.forecast import forecast
-from hrm_lab.forecast_bank import NUMBERS, SHIPPED, Bank, scored, shipped
+from hrm_lab.forecast_bank import NUMBERS, SHIPPED, Bank, effective, scored, shipped
 from hrm_lab.forecast_curves import Curve
 from hrm_lab.inspect_notebook import ROOT
 
@@ -52,6 +52,29 @@ def test_the_next_evaluation_is_surer_than_one_half_as_far_again():
     both = Bank(np.concatenate((near.keys, far.keys)), np.concatenate((near.numbers, far.numbers)))
     q = spread(both, 1.01)  # nearer than any: as the nearest
     assert q[2] == pytest.approx(0.3, abs=0.03) and q[3] - q[1] < 0.1 < spread(both, 1.5)[3] - spread(both, 1.5)[1]
+
+
+def test_one_odd_neighbour_does_not_make_an_interval_narrow():
+    """300 curves at .3 that ended up to .2 away from it, in 10 tasks; one at .9 that stayed there."""
+    missed = 0.2 * np.random.default_rng(1).uniform(-1, 1, 301)
+    usual = made_up(300, lambda i: missed[i] - 0.2, tasks=10)
+    odd = np.array([(10, 50, 0.9, 0.0, 0.89, 0.9, 0.91, 0.9)])
+    bank = Bank(np.concatenate((usual.keys, [("odd", "0", "m", "accuracy")])), np.concatenate((usual.numbers, odd)))
+    samples = np.random.default_rng(0).normal(0.9, 0.005, (1000, 1))
+    q = np.quantile(bank.adjust(samples, np.full(10, 0.9), np.array([5.0]), "accuracy"), (0.05, 0.95))
+    assert q[1] - q[0] > 0.2
+    table = bank.tables["accuracy"]
+    mine, weights = table.near(10, 14)
+    alike = table.alike(mine, weights, np.array((0.9, 0.0, 0.0)))
+    assert effective(alike, table.task[mine]) >= 3
+    assert effective(weights, table.task[mine]) == pytest.approx(10, abs=0.1)
+
+
+def test_a_bank_of_few_tasks_is_not_widened_beyond_half_of_them():
+    table = made_up(40, lambda i: 0.01 * i, tasks=2).tables["accuracy"]
+    mine, weights = table.near(10, 14)
+    here = np.array((0.3, 0.2, 0.01))
+    np.testing.assert_allclose(table.alike(mine, weights, here), weights * (1 + 1e-4))
 
 
 def test_a_small_bank_calibrates_nothing_and_says_so():

@@ -1,10 +1,14 @@
 """The scripts that make curves and judge forecasts run, and end with the JSON that they promise."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 
 from hrm_lab import forecast_curves
+from hrm_lab.forecast_bank import shipped
 from hrm_lab.forecast_curves import Curve
+from hrm_lab.inspect_notebook import ROOT
 from test_benchmarks import last_line
 
 
@@ -46,3 +50,13 @@ def test_the_back_test_has_a_line_for_each_kind_and_count(tmp_path):
     assert ahead == {k: pytest.approx(values[at - 1] - values[k - 1], abs=1e-4)
                      for k, at in ((5, 6), (10, 11), (20, 22))}
     assert "90 %:" in text and b"Description" in (tmp_path / "a.png").read_bytes()
+
+
+def test_ties_are_broken_anew_for_each_curve():
+    """Most of a forecast at exactly 1, and 1 comes: its rank is anywhere in that part, not in one place for all."""
+    spec = importlib.util.spec_from_file_location("back_test", ROOT / "benchmarks" / "forecast.py")
+    back_test = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(back_test)
+    curves = [Curve("t", str(i), "m", "accuracy", 200, (0.5 + i / 100, *[1.0] * 19)) for i in range(12)]
+    ranks = [back_test.judge(c, 10, shipped(), 400)["rank"] for c in curves]
+    assert min(ranks) >= 0 and max(ranks) <= 1 and np.std(ranks) > 0.1
