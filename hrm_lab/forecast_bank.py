@@ -47,7 +47,9 @@ LEVELS = (0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995)
 POOLED = {"accuracy": LEVELS, "loss": (0.0035, 0.035, 0.28, 0.5, 0.72, 0.965, 0.9965)}
 NUMBERS = ("count", "at", "last", "slope", "q05", "q50", "q95", "truth")
 FIELDS = ("task", "run", "metric", "kind", *NUMBERS)
-HRM_TASKS = ("add", "copy-increment", "maze-4x4", "mode", "parity", "sort")  # and seq-...; the others are of MLPs
+HRM_TASKS = (  # and seq-...; the others are of MLPs
+    "add", "copy-increment", "maze-4x4", "mode", "parity", "sort", "mirror", "interleave", "maximum", "occurrence",
+    "square", "neighbours", "rank", "threshold", "equal-first", "times-first", "dedupe", "lookup")
 SHIPPED = Path(__file__).resolve().parents[1] / "data" / "forecast" / "scores.csv"
 
 
