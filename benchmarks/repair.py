@@ -36,7 +36,7 @@ from hrm_lab.swe.humanevalpack import assemble
 from hrm_lab.swe.instances import json_rows
 from hrm_lab.swe.jail import Limits
 from hrm_lab.swe.linear import LinearPrior
-from hrm_lab.swe.orders import KindBalanced, Uniform
+from hrm_lab.swe.orders import Counting, KindBalanced, Uniform
 from hrm_lab.swe.policy import Policy
 from hrm_lab.swe.probe import Facts, probe
 from hrm_lab.swe.sandbox import Result, Server
@@ -247,6 +247,8 @@ def priors(given: list[str]) -> dict:
     for one in given:
         name, _, path = one.partition("=")
         loaded = Once(Policy.load(path) if Path(path).is_dir() else LinearPrior.load(path))
+        if name.endswith("-counting"):
+            loaded = Once(Counting(loaded.prior))
         found[name] = (lambda seed, loaded=loaded: loaded, False)
     return found
 
@@ -280,7 +282,8 @@ def main():
     parser.add_argument("--all-tests", action="store_true", help="a search sees all tests; a --cache of its own")
     parser.add_argument("--whole", action="store_true", help="the visible tests are one test")
     parser.add_argument("--prior", nargs="+", default=[], metavar="NAME=PATH",
-                        help="learned priors: the file of a linear one, the folder of a policy")
+                        help="learned priors: the file of a linear one, the folder of a policy; NAME-counting: as in "
+                        "hrm-lab repair, which knows that people get the bounds of range wrong")
     parser.add_argument("--against", nargs="+", default=["linear"], help="priors that later ones are compared with")
     parser.add_argument("--feedback", type=Path, help="weights of the feedback")
     parser.add_argument("--budget", type=int, default=1000)

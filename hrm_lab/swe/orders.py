@@ -12,9 +12,11 @@ import numpy as np
 
 from .edits import Edit
 from .evidence import Evidence, lines_at
+from .scope import program as read
 
 FLOOR = 0.05  # weight of a line that no failing test runs; the most suspect line has 1
 POWER = 3  # of suspicion: a line of 0.7 gets a third of the weight
+BOUND = 3.0  # log-weight of one more or one less at a bound of `range`
 
 
 def normalised(scores: np.ndarray) -> np.ndarray:
@@ -60,3 +62,20 @@ class KindBalanced:
         counts = Counter(edit.kind for edit in edits)
         weights = -np.log(np.array([counts[edit.kind] for edit in edits]))
         return drawn(weights + localisation(program, edits, evidence) * self.localise, self.seed)
+
+
+@dataclass(frozen=True)
+class Counting:
+    """Another prior for Python that people wrote, who get the bounds of `range` wrong.
+
+    Packages, which the bugs of the training data are made of, hardly count, so that a prior has not learnt it there.
+    """
+
+    prior: object
+
+    def scores(self, program, edits, evidence, language="python") -> np.ndarray:
+        p, found = read(program, language), self.prior.scores(program, edits, evidence, language)
+        bounds = {(node.start, node.end) for node in p.nodes
+                  if node.parent is not None and node.parent.role == "args" and p.callee(node.parent.parent) == "range"}
+        off = np.array([edit.kind == "off-by-one" and (edit.start, edit.end) in bounds for edit in edits], float)
+        return normalised(np.asarray(found, float) + BOUND * off)

@@ -18,7 +18,7 @@ from hrm_lab.files import write_atomic
 from . import diffs
 from .evidence import Evidence, of
 from .feedback import Feedback
-from .orders import KindBalanced
+from .orders import Counting, KindBalanced
 from .probe import probe
 from .project import Project
 from .project_tests import FIRST, ProjectServer, confirm
@@ -99,7 +99,9 @@ class Report:
 
 
 def shipped(folder: Path = WEIGHTS):
-    """(prior, note) that come with the repo: the HRM; without weights, an order that knows no repairs.
+    """(prior, note) that come with the repo: the HRM, told of the bounds of `range`.
+
+    Without weights, an order that knows no repairs.
 
     The card says why neither a tree nor feedback nor the coordinator is the default.
     """
@@ -107,7 +109,7 @@ def shipped(folder: Path = WEIGHTS):
         return KindBalanced(), f"no weights in {folder}/hrm: candidates are ordered by kind and suspicion alone"
     from .policy import Policy  # torch
 
-    return Policy.load(folder / "hrm"), ""
+    return Counting(Policy.load(folder / "hrm")), ""
 
 
 def judge(server: ProjectServer, before: Result, confirmed: dict[str, Result]) -> Callable[[str], Result]:
