@@ -193,14 +193,18 @@ def train_hrm(task: str, run: int) -> dict[str, list[float]]:
                          optimizer=str(rng.choice(["adam-atan2", "muon"])), lr_min_ratio=float(rng.choice([0.1, 1.0])),
                          weight_decay=float(rng.choice([0.0, 0.1, 1.0])), ema=float(rng.choice([0.0, 0.9])),
                          label_noise=float(rng.choice([0.0, 0.0, 0.1])), seed=run)
-    trainer = Trainer(model, recipe, data, torch.device("cpu"))
+    return followed(Trainer(model, recipe, data, torch.device("cpu")), valid, steps)
+
+
+def followed(trainer: Trainer, valid: Split, steps: int) -> dict[str, list[float]]:
+    """Curves of all epochs, each of so many steps and evaluated with the averaged weights if there are any."""
     found = {name: [] for name in ("loss", "train_loss", "token_accuracy", "exact_match")}
     for _ in range(EPOCHS):
         found["train_loss"].append(float(np.mean([float(trainer.advance()["loss"]) for _ in range(steps)])))
-        if recipe.ema:
+        if trainer.config.ema:
             trainer.swap_average()
         seen = act.evaluate(trainer.model, valid, full=False)
-        if recipe.ema:
+        if trainer.config.ema:
             trainer.swap_average()
         for name, values in (("loss", seen.loss), ("token_accuracy", seen.token_accuracy), ("exact_match", seen.exact)):
             found[name].append(float(values.mean()))

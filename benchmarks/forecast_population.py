@@ -28,9 +28,9 @@ from torch import nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from forecast_curves import EPOCHS, as_curves, hash_of  # noqa: E402
+from forecast_curves import EPOCHS, as_curves, followed, hash_of  # noqa: E402
 
-from hrm_lab import act, runs  # noqa: E402
+from hrm_lab import runs  # noqa: E402
 from hrm_lab.forecast_curves import read, write  # noqa: E402
 from hrm_lab.model import HRMConfig  # noqa: E402
 from hrm_lab.puzzles.layout import Meta, Split  # noqa: E402
@@ -97,18 +97,7 @@ def train_sequence(task: str, run: int, rule, wide: bool = False) -> tuple[int, 
                 "label_noise": float(rng.choice([0.0, 0.0, 0.1])), "lr_min_ratio": float(rng.choice([0.1, 1.0]))}
     recipe = TrainConfig(**{"lr_min_ratio": 1.0} | more, steps=steps * EPOCHS, batch=batch, warmup=steps, seed=run,
                          lr=float(10 ** rng.uniform(-3.7, -2.3)), weight_decay=float(rng.choice([0.0, 0.1, 1.0])))
-    trainer = Trainer(model, recipe, data, torch.device("cpu"))
-    found = {name: [] for name in ("loss", "train_loss", "token_accuracy", "exact_match")}
-    for _ in range(EPOCHS):
-        found["train_loss"].append(float(np.mean([float(trainer.advance()["loss"]) for _ in range(steps)])))
-        if recipe.ema:
-            trainer.swap_average()
-        seen = act.evaluate(trainer.model, valid, full=False)
-        if recipe.ema:
-            trainer.swap_average()
-        for name, values in (("loss", seen.loss), ("token_accuracy", seen.token_accuracy), ("exact_match", seen.exact)):
-            found[name].append(float(values.mean()))
-    return EVALUATED, found
+    return EVALUATED, followed(Trainer(model, recipe, data, torch.device("cpu")), valid, steps)
 
 
 def table(task: str, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
