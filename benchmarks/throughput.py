@@ -107,7 +107,8 @@ def measure(s: dict) -> dict:
     torch.set_num_threads(s["threads"])
     device = pick_device(s["device"])
     c = model_config(s["model"], s["hidden"], s["tokens"])
-    config = TrainConfig(steps=10**6, batch=s["batch"], precision=s["precision"], compile=s["compiled"])
+    config = TrainConfig(steps=10**6, batch=s["batch"], precision=s["precision"], compile=s["compiled"],
+                         micro_batch=s["micro_batch"])
     trainer = Trainer(c, config, random_puzzles(s["tokens"], 4 * s["batch"]), device)
     wall, cpu, first = step_seconds(trainer, s["seconds"])
     median, (low, high) = statistics.median(wall), np.quantile(wall, [0.25, 0.75])
@@ -119,7 +120,7 @@ def measure(s: dict) -> dict:
              "parameters": cost.parameters(c)}
     if device.type == "cuda":
         found["peak_cuda_mb"] = torch.cuda.max_memory_allocated() / 2**20
-    return {k: s[k] for k in ("model", "hidden", "tokens", "batch", "compiled", "precision")} | found
+    return {k: s[k] for k in ("model", "hidden", "tokens", "batch", "micro_batch", "compiled", "precision")} | found
 
 
 def in_own_process(task: str, argument: dict) -> dict:
@@ -156,6 +157,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     which.add_argument("--eager", action="store_true", help="eager only (default: both)")
     which.add_argument("--compiled", action="store_true", help="compiled only (default: both)")
     parser.add_argument("--precision", choices=sorted(DTYPES), default="fp32")
+    parser.add_argument("--micro-batch", type=int, default=0, help="lanes a pass (0: all at once)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seconds", type=float, default=5.0, help="measured a setting, after warm-up")
     parser.add_argument("--device", default="cpu")
@@ -182,7 +184,7 @@ def machine() -> str:
 
 def main():
     a = parse()
-    common = {"precision": a.precision, "threads": a.threads, "device": a.device}
+    common = {"precision": a.precision, "threads": a.threads, "device": a.device, "micro_batch": a.micro_batch}
     shapes = shapes_of(a.models, a.sizes, a.tokens, big=a.device != "cpu")
     peak = in_own_process("peak", {**common, "shapes": shapes, "seconds": a.seconds})
     if a.peak_tflops:

@@ -61,9 +61,33 @@ def refill(model: HRM, carry: Carry, take):
     carry.steps[lanes] = 0
 
 
-def segment(model: HRM, carry: Carry, generator: torch.Generator, rank: int = 0,
-            ranks: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
+def segment(model: HRM, carry: Carry, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
     """One segment on every lane, in training: updates the carry, returns the loss (scalar) and its parts."""
+    return one_pass(model, carry, least_steps(model.config, len(carry.steps), generator))
+
+
+def learn(model: HRM, carry: Carry, generator: torch.Generator, rank: int = 0, ranks: int = 1,
+          lanes: int = 0) -> dict[str, Tensor]:
+    """A segment and its gradient on every lane of this rank, `lanes` at a time (0: all at once); the parts of the loss.
+
+    The passes' gradients add up to that of the whole batch. Each needs only its own lanes' activations, which is what
+    a small memory, or a cache, has room for. Returned parts are means over the passes, weighted by their lanes.
+    """
+    least, sums = least_steps(model.config, len(carry.steps) * ranks, generator).chunk(ranks)[rank], {}
+    lanes = lanes or len(least)
+    for start in range(0, len(least), lanes):
+        some = slice(start, start + lanes)
+        piece = Carry(**{name: t[some] for name, t in vars(carry).items()})  # views
+        weight = len(piece.steps) / len(least)
+        loss, parts = one_pass(model, piece, least[some])
+        (weight * loss).backward()
+        carry.z_H[some], carry.z_L[some], carry.halted[some] = piece.z_H, piece.z_L, piece.halted
+        sums = {name: sums.get(name, 0.0) + weight * part for name, part in parts.items()}
+    return sums
+
+
+def one_pass(model: HRM, carry: Carry, least: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """`segment` with the steps that each lane must take at least, (B,) on any device."""
     c = model.config
     if c.latents == 1:
         z_H, z_L, logits, q = model(carry.inputs, carry.puzzle_ids, carry.z_H, carry.z_L)
@@ -88,8 +112,7 @@ def segment(model: HRM, carry: Carry, generator: torch.Generator, rank: int = 0,
             next_q = model(carry.inputs, carry.puzzle_ids, carry.z_H, carry.z_L)[3]
             target = torch.where(last, next_q[:, 0], next_q.amax(1)).sigmoid()
         loss = loss + 0.5 * F.binary_cross_entropy_with_logits(q[:, 1], target)
-    least = least_steps(c, carry.steps, generator, rank, ranks)
-    carry.halted = last | (wants_to_halt(c, q.detach()) & (carry.steps >= least))
+    carry.halted = last | (wants_to_halt(c, q.detach()) & (carry.steps >= least.to(carry.steps.device)))
     parts = {"loss": loss.detach(), "answer_loss": answer.detach(), "halt_loss": halt_loss.detach(),
              "token_accuracy": (right & scored).sum() / scored.sum().clamp(min=1), "exact_match": exact.float().mean()}
     return loss, parts
@@ -137,15 +160,11 @@ def wants_to_halt(c, q: Tensor) -> Tensor:
     return q[:, 0] > q[:, 1] if c.q_continue else q[:, 0] > math.log(c.halt_confidence / (1 - c.halt_confidence))
 
 
-def least_steps(c, steps: Tensor, generator: torch.Generator, rank: int = 0, ranks: int = 1) -> Tensor:
-    """Exploration: with probability `halt_exploration` a lane must go on to a random depth of 2 to the maximum.
-
-    Drawn for the lanes of all ranks (steps has those of one), so that it does not depend on their number.
-    """
-    B = len(steps) * ranks
-    explore = torch.rand(B, generator=generator) < c.halt_exploration
-    depth = torch.randint(2, max(c.halt_max_steps, 2) + 1, (B,), generator=generator)
-    return (explore * depth).chunk(ranks)[rank].to(steps.device)
+def least_steps(c, lanes: int, generator: torch.Generator) -> Tensor:
+    """(lanes,) Exploration: with probability `halt_exploration` a lane goes on to a random depth from 2 to the most."""
+    explore = torch.rand(lanes, generator=generator) < c.halt_exploration
+    depth = torch.randint(2, max(c.halt_max_steps, 2) + 1, (lanes,), generator=generator)
+    return explore * depth
 
 
 def token_loss(kind: str, logits: Tensor, labels: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ class TrainConfig:
 
     steps: int = 1000
     batch: int = 64
+    micro_batch: int = 0  # lanes a forward and backward pass; gradients add up (0: all lanes of a process at once)
     optimizer: str = "adam-atan2"
     lr: float = 1e-3
     lr_min_ratio: float = 0.1  # the cosine ends at lr * lr_min_ratio
@@ -74,9 +75,9 @@ class TrainConfig:
     def __post_init__(self):
         if self.precision not in PRECISIONS:
             raise ValueError(f"TrainConfig.precision: got {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
-        for name in ("steps", "batch", "eval_every", "target_evals"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"TrainConfig.{name}: got {getattr(self, name)}, expected at least 1")
+        for name, least in (("steps", 1), ("batch", 1), ("micro_batch", 0), ("eval_every", 1), ("target_evals", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"TrainConfig.{name}: got {getattr(self, name)}, expected at least {least}")
 
 
 def resolved(config: TrainConfig, device: torch.device) -> TrainConfig:
@@ -126,8 +127,7 @@ class Trainer:
         """One optimiser step; returns the parts of the loss over this process's lanes."""
         c = self.config
         act.refill(self.model, self.carry, self.ranks.take(self.sampler.take, self.carry.halted))
-        loss, parts = act.segment(self.model, self.carry, self.generator, self.ranks.rank, self.ranks.count)
-        loss.backward()
+        parts = act.learn(self.model, self.carry, self.generator, self.ranks.rank, self.ranks.count, c.micro_batch)
         self.ranks.average([p.grad for p in self.params.values() if p.grad is not None])
         if c.clip:
             parts["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.params.values(), c.clip)

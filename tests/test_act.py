@@ -55,9 +55,26 @@ def test_halting_follows_the_q_head_and_ends_at_the_maximum():
 
 def test_exploration_keeps_a_known_share_of_lanes_going():
     config = tiny(halt_exploration=0.25, halt_max_steps=5)
-    least = act.least_steps(config, torch.zeros(20000, dtype=torch.int64), torch.Generator().manual_seed(0))
+    least = act.least_steps(config, 20000, torch.Generator().manual_seed(0))
     assert (least > 0).float().mean() == pytest.approx(0.25, abs=0.02)
     assert set(least.tolist()) == {0, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize("changes", [{}, {"q_continue": True}, {"latents": 2}])
+def test_passes_over_some_lanes_add_up_to_one_over_all(changes):
+    """Three passes of 3, 3 and 2 lanes: the same gradient, states, halting and exploration as one pass over eight."""
+    found = []
+    for lanes in (0, 3):
+        torch.manual_seed(0)
+        model = HRM(tiny(halt_exploration=0.5, **changes)).double()
+        carry, sampler, generator = start(model)
+        carry.z_H, carry.z_L = carry.z_H.double(), carry.z_L.double()
+        for _ in range(2):
+            act.refill(model, carry, sampler.take)
+            parts = act.learn(model, carry, generator, lanes=lanes)
+        found.append([*(p.grad for p in model.parameters()), *vars(carry).values(), parts["loss"]])
+    for whole, pieces in zip(*found, strict=True):
+        torch.testing.assert_close(pieces, whole, rtol=1e-6, atol=1e-7)
 
 
 def test_q_learning_target_is_the_next_segments_best_value():
