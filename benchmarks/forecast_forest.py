@@ -3,7 +3,7 @@
     python benchmarks/forecast_forest.py [--judge]      (data/forecast/design.csv -> forest.safetensors)
 
 Needs the bank's lines of these curves (`benchmarks/forecast_bank.py`): their raw forecasts are not made again. --judge
-grows nine more forests instead, each without a ninth of the tasks, and prints how they forecast these, blended with the
+grows nine more forests instead, each without a ninth of the tasks, and prints how they forecast these, pooled with the
 forecasts of a bank without the task; nothing is written.
 The last line is one JSON object.
 """
@@ -28,10 +28,11 @@ from hrm_lab.forecast_mixture import scaled  # noqa: E402
 TREES, DRAWN, LEAF, TRIED = 100, 1500, 4, 16  # trees; lines drawn for each, least lines of a leaf, features tried
 NEAR, NEAR_WEIGHT = 1.4, 0.35  # lines that look ahead less far are many and easy
 FOLDS = 9  # of tasks
+JUDGED = (5, 10, 20)  # points seen
 
 
 def lines(curves: list, bank: forecast_bank.Bank, judge: bool = False) -> list[dict]:
-    """One for each curve, count of points seen and epoch looked ahead to; to judge, with the bank's forecasts."""
+    """One for each curve, count of points seen and epoch looked ahead to; to judge, the bank's samples of the ends."""
     runs, known, found = {}, {}, []
     for c in curves:
         runs.setdefault((c.task, c.run), {})[c.metric] = c
@@ -49,15 +50,19 @@ def lines(curves: list, bank: forecast_bank.Bank, judge: bool = False) -> list[d
             at = np.array([n[1] for n in mine])
             raw = {m: np.array([n[4:7] for n in known[c.task, c.run, m, count]]) for m in with_.curves}
             u, truth = scaled(with_.curves[c.metric], c.kind), scaled(np.array(c.values), c.kind, count)
-            x, banked = forest.features(with_, at / count, raw), [None] * len(at)
-            if judge:  # the bank asks for three quantiles of the samples, and for their order
-                samples = [np.interp(rank, (0, 0.05, 0.5, 0.95, 1), q[[0, 0, 1, 2, 2]]) for q in raw[c.metric]]
-                samples = without[c.task].adjust(np.stack(samples, 1), u, at / count, c.kind)
-                banked = np.quantile(samples, forecast_bank.LEVELS, axis=0).T
+            x = forest.features(with_, at / count, raw)
             found += [{"task": c.task, "kind": c.kind, "count": count, "end": at[s] == len(c.values), "last": u[-1],
-                       "near": at[s] / count < NEAR, "truth": truth[int(at[s]) - 1], "x": x[s],
-                       "banked": banked[s]} for s in range(len(at))]
+                       "near": at[s] / count < NEAR, "truth": truth[int(at[s]) - 1], "x": x[s]} for s in range(len(at))]
+            if judge and count in JUDGED and found[-1]["end"]:
+                # the bank asks for three quantiles of the samples, and for their order
+                raw_samples = np.interp(rank, (0, 0.05, 0.5, 0.95, 1), raw[c.metric][-1, [0, 0, 1, 2, 2]])[:, None]
+                found[-1]["banked"] = without[c.task].adjust(raw_samples, u, at[-1:] / count, c.kind)
     return found
+
+
+def share(u: np.ndarray, kind: str) -> np.ndarray:
+    """From the scale of the forecasts to plain shares."""
+    return u if kind == "accuracy" else np.exp(u)
 
 
 def grow(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -97,7 +102,7 @@ def grow(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[np.nda
 def forest_of(rows: list[dict], trees: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Arrays of `forest.Forest` of rows of one kind; tasks count by the root of their lines."""
     x, last, truth = (np.array([r[name] for r in rows]) for name in ("x", "last", "truth"))
-    y = forest.share(truth, rows[0]["kind"]) - forest.share(last, rows[0]["kind"])
+    y = share(truth, rows[0]["kind"]) - share(last, rows[0]["kind"])
     _, task, size = np.unique([r["task"] for r in rows], return_inverse=True, return_counts=True)
     weight = np.where([r["near"] for r in rows], NEAR_WEIGHT, 1) / np.sqrt(size[task])
     parts, node, rise = [], 0, 0
@@ -114,24 +119,22 @@ def forest_of(rows: list[dict], trees: int, rng: np.random.Generator) -> dict[st
 
 def judged(rows: list[dict], rng: np.random.Generator) -> list[dict]:
     """Forecasts of the end of curves of tasks that no tree had seen, beside the bank's: one line a count."""
-    kind, task, found = rows[0]["kind"], np.array([r["task"] for r in rows]), []
-    last, truth, banked = (np.array([r[name] for r in rows]) for name in ("last", "truth", "banked"))
-    rises = np.empty_like(banked)
-    for out in np.array_split(rng.permutation(np.unique(task)), FOLDS):
-        mine = np.isin(task, out)
+    kind, told, found = rows[0]["kind"], {count: [] for count in JUDGED}, []
+    for out in np.array_split(rng.permutation(np.unique([r["task"] for r in rows])), FOLDS):
         grown = forest.Forest(**forest_of([r for r in rows if r["task"] not in out], TREES, rng))
-        rises[mine] = grown.quantiles(np.array([r["x"] for r in rows if r["task"] in out]))
-    q = forest.share(forest.halves(banked, last[:, None] + rises, np.array(forecast_bank.LEVELS), kind), kind)
-    truth = forest.share(truth, kind)
-    error, alone = np.abs(q[:, 3] - truth), np.abs(forest.share(banked[:, 3], kind) - truth)
-    inside = [(q[:, i] - 1e-9 <= truth) & (truth <= q[:, -1 - i] + 1e-9) for i in (1, 2)]
-    for count in (5, 10, 20):
-        mine = np.array([r["end"] and r["count"] == count for r in rows])
-        found.append({"kind": kind, "count": count, "n": int(mine.sum()), "mae": metrics.bootstrap(error[mine]),
-                      "mae_bank": metrics.bootstrap(alone[mine]),
-                      "difference": metrics.bootstrap((error - alone)[mine]),
-                      "coverage90": metrics.proportion(int(inside[0][mine].sum()), int(mine.sum())),
-                      "coverage50": metrics.proportion(int(inside[1][mine].sum()), int(mine.sum()))})
+        for r in rows:
+            if "banked" in r and r["task"] in out:
+                both, truth = grown.blend(r["banked"], r["x"][None], r["last"], kind), share(r["truth"], kind)
+                low, *middle, high = share(np.quantile(both, (0.05, 0.25, 0.5, 0.75, 0.95)), kind)
+                told[r["count"]].append((abs(middle[1] - truth), abs(share(np.median(r["banked"]), kind) - truth),
+                                         low - 1e-9 <= truth <= high + 1e-9,
+                                         middle[0] - 1e-9 <= truth <= middle[2] + 1e-9))
+    for count, lines_ in told.items():
+        error, alone, inside90, inside50 = np.array(lines_, float).T
+        found.append({"kind": kind, "count": count, "n": len(error), "mae": metrics.bootstrap(error),
+                      "mae_bank": metrics.bootstrap(alone), "difference": metrics.bootstrap(error - alone),
+                      "coverage90": metrics.proportion(int(inside90.sum()), len(error)),
+                      "coverage50": metrics.proportion(int(inside50.sum()), len(error))})
     return found
 
 

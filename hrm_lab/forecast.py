@@ -2,8 +2,8 @@
 
 `forecast` takes the evaluations so far and a bank of past curves. The raw answer is a Bayesian average over families
 of curves (`hrm_lab.forecast_mixture`); the bank (`hrm_lab.forecast_bank`) draws its median towards the last value and
-widens its intervals to what past forecasts would have needed. Where the run's other curves are given too, a forest that
-reads them has half a say (`hrm_lab.forecast_forest`). Without a bank, or with a small one, the forecast says
+widens its intervals to what past forecasts would have needed. Where the run's other curves are given too, it is pooled
+with a forest that reads them (`hrm_lab.forecast_forest`). Without a bank, or with a small one, the forecast says
 "uncalibrated".
 
 Unusual: the last value and a naive fit (exponential for a loss, logistic for an accuracy) always stand beside the

@@ -2,9 +2,8 @@
 
 Each tree parts past curves by what was seen of them and of their companions (levels, slopes, raw forecasts); a leaf
 holds by how much its curves rose from their last value to the epoch asked for. The rises in the leaves that a new curve
-falls into are its forecast (a quantile regression forest). `Forest.blend` takes it half and half, quantile by quantile,
-with the forecast of the bank; but the ends of the 90 and 99 % intervals only ever move outwards from the bank's, so
-that they hold at least what those hold.
+falls into are its forecast (a quantile regression forest). `Forest.blend` pools it with the bank's forecast as samples;
+an average of their quantiles would hide by how much they differ.
 
 Unusual: the forest is plain arrays in data/forecast/forest.safetensors, made by `python benchmarks/forecast_forest.py`;
 nothing is unpickled, and a few lines of numpy read it. A node's left child is the next node; `child` is its right one.
@@ -19,13 +18,14 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from hrm_lab.forecast_bank import LEVELS, quantiles
+from hrm_lab.forecast_bank import quantiles
 from hrm_lab.forecast_curves import KINDS
 from hrm_lab.forecast_mixture import SENSIBLE, look_ahead, scaled
 
 METRICS = ("loss", "train_loss", "token_accuracy", "exact_match")  # that the forest knows; the losses have to be there
 SHIPPED = Path(__file__).resolve().parents[1] / "data" / "forecast" / "forest.safetensors"
 DRAWS = 1000  # of a companion's raw forecast, as in the bank
+SHARE = 0.7  # of the forest in the pool: the best on tasks left out (CRPS, Brier's score) that holds what it should
 SMALL = 1e-6  # a smaller loss is taken as this one
 
 
@@ -94,11 +94,6 @@ def slope(u: np.ndarray) -> float:
     return float(np.polyfit(np.arange(len(u)), u, 1)[0])
 
 
-def share(u: np.ndarray, kind: str) -> np.ndarray:
-    """From the scale of the forecasts to plain shares, where the two forecasts are averaged."""
-    return u if kind == "accuracy" else np.exp(u)
-
-
 @dataclass(frozen=True)
 class Forest:
     """Trees of one kind."""
@@ -109,43 +104,29 @@ class Forest:
     roots: np.ndarray  # (T,)
     rises: np.ndarray  # (M,)
 
-    def quantiles(self, x: np.ndarray) -> np.ndarray:
-        """(S, levels) by how much curves rose that fell into the same leaves as the rows of x (S, F)."""
+    def leaves(self, x: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each row of x (S, F): by how much curves rose that fell into the same leaves; their weights (sum 1)."""
         at = np.repeat(self.roots[:, None], len(x), 1)
         while (inside := self.feature[at] >= 0).any():
             left = x[np.arange(len(x)), self.feature[at]] <= self.threshold[at]
             at = np.where(inside, np.where(left, at + 1, self.child[at]), at)
-        found = np.empty((len(x), len(LEVELS)))
-        for s, leaves in enumerate(at.T):
+        found = []
+        for leaves in at.T:
             count = self.threshold[leaves].astype(int)
             mine = np.repeat(self.child[leaves] - (count.cumsum() - count), count) + np.arange(count.sum())
-            order = np.argsort(self.rises[mine])
-            found[s] = quantiles(self.rises[mine][order], np.repeat(1 / count, count)[order])
+            found.append((self.rises[mine].astype(float), np.repeat(1 / count, count) / len(leaves)))
         return found
 
     def blend(self, samples: np.ndarray, x: np.ndarray, last: float, kind: str) -> np.ndarray:
-        """The bank's samples (draws, S), each rank of them moved to its place in the blend."""
-        rank = (np.arange(len(samples)) + 0.5) / len(samples)
-        q = last + self.quantiles(x)
-        ends = q[:, :1] + 0.2 * (q[:, :1] - q[:, 3:4]), q, q[:, -1:] + 0.2 * (q[:, -1:] - q[:, 3:4])
-        grown = np.stack([np.interp(rank, (0, *LEVELS, 1), row) for row in np.concatenate(ends, 1)], 1)
-        moved, out = halves(np.sort(samples, axis=0), grown, rank[:, None], kind), np.empty_like(samples)
-        np.put_along_axis(out, np.argsort(samples, axis=0, kind="stable"), moved, axis=0)
+        """The bank's samples (draws, S), each rank of them moved to its place in the pool of both."""
+        rank, out = (np.arange(len(samples)) + 0.5) / len(samples), np.empty_like(samples)
+        low, high = SENSIBLE[kind] if kind == "loss" else (0.0, 1.0)
+        banked = np.full(len(samples), (1 - SHARE) / len(samples))
+        for s, (rises, weights) in enumerate(self.leaves(x)):
+            values = np.concatenate((samples[:, s], (last + rises).clip(low, high)))
+            order, pool = np.argsort(values), np.concatenate((banked, SHARE * weights))
+            out[np.argsort(samples[:, s], kind="stable"), s] = quantiles(values[order], pool[order], rank)
         return out
-
-
-def halves(banked: np.ndarray, grown: np.ndarray, rank: np.ndarray, kind: str) -> np.ndarray:
-    """Quantiles of the blend of `banked` and `grown`, those of bank and forest, which increase with `rank` (0 to 1).
-
-    In the middle they are half the bank's, half the forest's, averaged as shares; towards the ends of the 90 %
-    interval and from there on they are the bank's where these are farther out.
-    """
-    low, high = SENSIBLE[kind] if kind == "loss" else (0.0, 1.0)
-    banked, grown = share(banked, kind), share(grown.clip(low, high), kind)
-    half = 0.5 * (banked + grown)
-    outer = np.where(rank > 0.5, np.maximum(half, banked), np.minimum(half, banked))
-    q = half + ((np.abs(rank - 0.5) - 0.25) / 0.19).clip(0, 1) * (outer - half)
-    return q if kind == "accuracy" else np.log(q)
 
 
 def raw_quantiles(samples: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 
 from hrm_lab import forecast_forest as forest
 from hrm_lab.forecast import forecast
-from hrm_lab.forecast_bank import LEVELS, shipped
+from hrm_lab.forecast_bank import shipped
 from hrm_lab.forecast_forest import Company, Forest, company
 from hrm_lab.inspect_notebook import ROOT
 
@@ -24,28 +24,20 @@ def stump():
 
 
 def test_a_row_falls_into_the_leaves_whose_rises_are_its_forecast():
-    found = stump().quantiles(np.array([[9, 0.5], [0, 0.51]]))
-    assert found[0, [0, 6]] == pytest.approx((0.1, 0.2)) and found[0, 3] == pytest.approx(0.15)
-    np.testing.assert_allclose(found[1], 0.6)
+    both, other = stump().leaves(np.array([[9, 0.5], [0, 0.51]]))
+    np.testing.assert_allclose(both, ([0.1, 0.2, 0.1, 0.2], [0.25] * 4))  # two trees
+    np.testing.assert_allclose(other, ([0.6, 0.6], [0.5, 0.5]))
 
 
-def test_a_blend_is_half_of_each_and_keeps_the_order():
+def test_a_pool_has_its_share_of_each_and_keeps_the_order():
     samples = np.random.default_rng(0).random((999, 2))
-    x = np.array([[0, 0.0], [0, 1.0]])
-    found = stump().blend(samples, x, 0.2, "accuracy")
-    assert np.median(found, 0) == pytest.approx((0.5 * 0.5 + 0.5 * 0.35, 0.5 * 0.5 + 0.5 * 0.8), abs=0.03)
-    for s in range(2):
+    found = stump().blend(samples, np.array([[0, 0.0], [0, 1.0]]), 0.2, "accuracy")
+    for s, (low, high) in enumerate(((0.295, 0.405), (0.795, 0.805))):  # where the rises lead from 0.2
+        between = ((low < found[:, s]) & (found[:, s] < high)).mean()
+        assert between == pytest.approx(forest.SHARE + (1 - forest.SHARE) * (high - low), abs=0.02)
+        assert np.quantile(found[:, s], 0.01) < 0.1 and np.quantile(found[:, s], 0.99) > 0.9  # the bank's ends
         assert (np.diff(found[np.argsort(samples[:, s]), s]) >= 0).all()
     assert found.min() >= 0 and found.max() <= 1
-
-
-@pytest.mark.parametrize("x", [0.0, 1.0])
-def test_a_90_percent_interval_holds_the_bank_s_and_the_50_percent_one_moves(x):
-    samples = np.random.default_rng(0).normal(0.4, 0.05, (999, 1))
-    before, after = (np.quantile(s, (0.05, 0.25, 0.75, 0.95)) for s in (
-        samples, stump().blend(samples, np.array([[0, x]]), 0.2, "accuracy")))
-    assert after[0] <= before[0] + 1e-3 and after[3] >= before[3] - 1e-3
-    assert np.sign(after[1:3].mean() - before[1:3].mean()) == (1 if x else -1)
 
 
 def test_company_is_what_the_forest_can_read():
@@ -100,5 +92,6 @@ def test_trees_learn_what_the_rise_depends_on():
     assert len(grown.roots) == 8 and (np.diff(grown.roots) > 0).all()
     leaf = grown.feature == -1
     assert grown.threshold[leaf].min() >= grower.LEAF and grown.threshold[leaf].sum() == len(grown.rises)
-    found = grown.quantiles(np.array([[0.5, 0.5, 0.2], [0.5, 0.5, 0.9]]))
-    assert found[0, LEVELS.index(0.5)] < 0.05 and found[1, LEVELS.index(0.5)] > 0.45
+    leaves = grown.leaves(np.array([[0.5, 0.5, 0.2], [0.5, 0.5, 0.9]]))
+    low, high = (np.average(rises, weights=weights) for rises, weights in leaves)
+    assert low < 0.05 and high > 0.45
