@@ -168,7 +168,7 @@ def run(path, run_dir, params, threads=1, workdir="."):
     values = {name: parameter.default for name, parameter in declared(path).items()} | given
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "metrics.json").unlink(missing_ok=True)  # of an earlier success
-    versions = {"python": platform.python_version(), "torch": version("torch")}
+    versions = {"python": platform.python_version(), "torch": metadata.version("torch")}
     heading = title(read_notebook(path), path.stem) + (f": {values['task']}" if values.get("task") else "")
     facts = {"name": run_dir.name, "notebook": f"notebooks/{path.name}", "title": heading,
              "parameters": values, "preset": values.get("preset"), "status": "running",
@@ -229,8 +229,8 @@ def _execute(path, executed, params, threads, workdir):
     papermill_io.register("whole:", WholeFiles())
     try:
         papermill.execute_notebook(path, f"whole:{executed}", params, kernel_name="python3", language="python",
-                                   cwd=workdir, progress_bar=False, start_timeout=180, coalesce_streams=True,
-                                   kernel_manager_class=Kernel, shutdown_kernel="immediate")
+                                   cwd=workdir, progress_bar=False, start_timeout=180, kernel_manager_class=Kernel,
+                                   shutdown_kernel="immediate")
     except PapermillExecutionError as error:
         return f"cell {error.exec_count}: {error.ename}: {' '.join(error.evalue.split())[:300]}"
     except DeadKernelError:
@@ -255,16 +255,20 @@ def _tidy(executed, workdir, error):
     """Take absolute paths out of the executed copy, and put an error in it where the kernel left none."""
     if not executed.exists():
         return
-    nb = json.loads(executed.read_text(encoding="utf-8"))
+    import nbformat
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+
+    nb = nbformat.read(executed, 4)
     for key in ("input_path", "output_path"):
         nb["metadata"].get("papermill", {}).pop(key, None)
     nb["cells"] = [c for c in nb["cells"] if "papermill-error-cell-tag" not in c["metadata"].get("tags", [])]
     code = [c for c in nb["cells"] if c["cell_type"] == "code"]
     if error and not any(o["output_type"] == "error" for c in code for o in c["outputs"]):
         begun = [c for c in code if c["metadata"].get("papermill", {}).get("status") in ("running", "completed")]
-        (begun or code)[-1]["outputs"].append({"output_type": "error", "ename": "NotebookFailed", "evalue": error,
-                                               "traceback": [error]})
+        failure = nbformat.v4.new_output("error", ename="NotebookFailed", evalue=error, traceback=[error])
+        (begun or code)[-1]["outputs"].append(failure)
     for cell in code:
+        CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)  # what was printed in pieces, a path among them
         cell["outputs"] = _without_paths(cell["outputs"], _own_paths(workdir))
     write_atomic(executed, json.dumps(nb, indent=1, ensure_ascii=False) + "\n")
 
@@ -292,13 +296,6 @@ def _without_paths(value, paths):
         binary = {"image/png", "image/jpeg"} & set(value)
         return {k: v if k in binary else _without_paths(v, paths) for k, v in value.items()}
     return value
-
-
-def version(package):
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 # ---------------------------------------------------------------- command line

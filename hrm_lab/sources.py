@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,9 @@ def download(source: Source) -> tuple[str, bytes]:
     only = {"no_binary": [":all:"]} if source.form == "sdist" else {"only_binary": [":all:"]}
     finder = PackageFinder(client, index_urls=indexes, find_links=pip.get("find-links", "").split(), **only)
     try:
-        best = finder.find_best_match(pinned).best
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # at old releases whose version specifiers are not standard
+            best = finder.find_best_match(pinned).best
         if best is None:
             raise SourceError(f"{pinned}: no {source.form} on the indexes of pip; expected one file")
         return best.link.filename, client.get(best.link.normalized).raise_for_status().content

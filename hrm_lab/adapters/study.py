@@ -4,6 +4,7 @@ import os
 import random
 import tempfile
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -234,7 +235,9 @@ def exported(settings: Mapping, adapter: Path, own: preflight.Plan, seed: int = 
 
     base, tokenizer = load()
     ends, device, kind = models.stop_ids(base, tokenizer), base.device, base.dtype
-    by_peft = PeftModel.from_pretrained(base, adapter).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for an attribute by its old name
+        by_peft = PeftModel.from_pretrained(base, adapter).eval()
     first = decode.generate(by_peft.get_base_model(), prompts, ends, longest)
     size = sum(f.stat().st_size for f in Path(adapter).iterdir()) / 2**20
     with tempfile.TemporaryDirectory(dir=Path(adapter).parent) as whole:
