@@ -268,6 +268,10 @@ def _tidy(executed, workdir, error):
         failure = nbformat.v4.new_output("error", ename="NotebookFailed", evalue=error, traceback=[error])
         (begun or code)[-1]["outputs"].append(failure)
     for cell in code:
+        errors = [o for o in cell["outputs"] if o.get("name") == "stderr"]  # a progress bar runs on past a figure
+        for o in errors[1:]:
+            errors[0]["text"] += o["text"]
+            cell["outputs"] = [other for other in cell["outputs"] if other is not o]
         CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)  # what was printed in pieces, a path among them
         cell["outputs"] = _without_paths(cell["outputs"], _own_paths(workdir))
     write_atomic(executed, json.dumps(nb, indent=1, ensure_ascii=False) + "\n")

@@ -139,12 +139,14 @@ def test_the_kernel_has_the_job_s_threads_parameters_and_folder(ran):
 
 def test_what_is_printed_between_figures_stays_between_them(tmp_path):
     code = "from IPython.display import Markdown, display\nfor name in 'ab':\n" \
-           "    display(Markdown(name))\n    print('of', flush=True)\n    print(name)"
+           "    display(Markdown(name))\n    print('of', flush=True)\n    print(name, flush=True)\n" \
+           "    print(name, end='\\r', file=__import__('sys').stderr, flush=True)"
     write(tmp_path / "notebooks/01_toy.ipynb", code)
     notebooks.run(tmp_path / "notebooks/01_toy.ipynb", tmp_path / "runs/a", {}, workdir=tmp_path)
     cell = json.loads((tmp_path / "runs/a/executed.ipynb").read_text())["cells"][3]
     shown = ["".join(o.get("text") or o["data"]["text/markdown"]) for o in cell["outputs"]]
-    assert shown == ["a", "of\na\n", "b", "of\nb\n"]
+    assert [text for text in shown if "\r" not in text] == ["a", "of\na\n", "b", "of\nb\n"]
+    assert [text for text in shown if "\r" in text] == ["b\r"]  # one bar, as it was at last
 
 
 def test_no_absolute_path_reaches_the_executed_copy(ran):
