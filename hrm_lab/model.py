@@ -98,8 +98,11 @@ class Linear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(truncated_normal(fan_out, fan_in, std=fan_in**-0.5))
         self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
+        self.compiled_product = None  # takes the place of torch's in a compiled graph, fp32, without bias
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.compiled_product and torch.compiler.is_compiling() and x.dtype == torch.float32:
+            return self.compiled_product(x, self.weight)
         return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
 
 
@@ -265,10 +268,15 @@ class HRM(nn.Module):
 
         torch keeps the result in its cache on disk, so that the next process with these shapes need not compile.
         """
+        from hrm_lab import onednn  # here: the compiler takes a second to import
+
         self.compiled = True
-        self.L_level.compile(dynamic=False)
-        if self.config.variant != "trm":
-            self.H_level.compile(dynamic=False)
+        levels = [self.L_level] if self.config.variant == "trm" else [self.L_level, self.H_level]
+        if onednn.available(self.H_init.device):
+            for linear in (m for level in levels for m in level.modules() if isinstance(m, Linear)):
+                linear.compiled_product = onednn.product
+        for level in levels:
+            level.compile(dynamic=False)
 
     def ragged(self):
         """A context in which a batch of a size that was not compiled runs as it is, in place of compiling anew."""
