@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hrm_lab import onednn
 from hrm_lab.positions import peer_masks, rotate, rotation_tables
 
 VARIANTS = ("hrm", "trm", "plain")
@@ -268,8 +269,6 @@ class HRM(nn.Module):
 
         torch keeps the result in its cache on disk, so that the next process with these shapes need not compile.
         """
-        from hrm_lab import onednn  # here: the compiler takes a second to import
-
         self.compiled = True
         levels = [self.L_level] if self.config.variant == "trm" else [self.L_level, self.H_level]
         if onednn.available(self.H_init.device):
