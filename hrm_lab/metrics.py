@@ -88,3 +88,11 @@ def format_score(s: dict) -> str:
     value = show(s["value"], " %") if share else f"{show(s['value'])} {s['unit']}".rstrip()
     interval = "" if s["low"] is None else f", {show(s['low'])}-{show(s['high'])}"
     return f"{value} (n = {s['n']:,}{interval})"
+
+
+def format_cell(s: dict) -> str:
+    """A score in a table that says n elsewhere, `71.4 % (58.5-81.6)`, in letters that break between the two only."""
+    scale, unit = (100, "\u202f%") if s["unit"] == "share" else (1, "")
+    value, low, high = (f"{x:.1f}" if unit else f"{x:,.0f}" if x >= 100 else f"{x:.4g}"
+                        for x in (scale * s[key] for key in ("value", "low", "high")))
+    return f"{value}{unit} ({low}\u2011{high})"

@@ -153,11 +153,12 @@ def halting_histogram(steps_used: np.ndarray, max_steps: int) -> Figure:
 # ---------------------------------------------------------------- scores
 
 
-def metric_forest(rows: list[dict], title: str = "") -> Figure:
+def metric_forest(rows: list[dict], title: str = "", difference: bool = False) -> Figure:
     """Scores as points with their 95 % intervals, the first row on top.
 
     A row is a score {"value", "n", "low", "high", "unit"} with its "name", and "baseline": True for a baseline (a
-    hollow grey diamond). Scores of unit "share" are shown in percent. All rows should have the same unit.
+    hollow grey diamond). Scores of unit "share" are shown in percent, a difference of two of them in points, around a
+    line at 0. All rows should have the same unit.
     """
     if not rows:
         raise ValueError("rows: got none, expected at least one score")
@@ -170,18 +171,21 @@ def metric_forest(rows: list[dict], title: str = "") -> Figure:
             ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.5, solid_capstyle="butt", zorder=2)
         ax.plot(row["value"], y, marker="D" if baseline else "o", markersize=8, color=colour, zorder=3,
                 markerfacecolor="white" if baseline else colour, markeredgewidth=1.8, clip_on=False)
-        number = f"{100 * row['value']:.1f} %" if percent else f"{row['value']:.4g} {row['unit']}".rstrip()
+        share = f"{100 * row['value']:+.1f} points" if difference else f"{100 * row['value']:.1f} %"
+        number = share if percent else f"{row['value']:.4g} {row['unit']}".rstrip()
         ax.annotate(f"{number}   n = {row['n']:,}", (1.02, y), xycoords=("axes fraction", "data"), va="center",
                     color=INK, fontsize=10)
     names = [row["name"] + ("  (baseline)" if row.get("baseline") else "") for row in rows]
     ax.set_yticks(range(len(rows)), names)
     ax.tick_params(axis="y", labelcolor=INK)
     ax.set_ylim(len(rows) - 0.5, -0.5)
-    if percent and min(row["value"] for row in rows) >= 0:
+    if difference:
+        ax.axvline(0, color=MUTED, linewidth=1, zorder=1)
+    elif percent:
         ax.set_xlim(-0.02, 1.02)
     if percent:
-        ax.xaxis.set_major_formatter(PercentFormatter(1.0))
-    ax.set(title=title, xlabel="value with 95 % interval")
+        ax.xaxis.set_major_formatter(PercentFormatter(1.0, symbol="" if difference else "%"))
+    ax.set(title=title, xlabel="difference in points with 95 % interval" if difference else "value with 95 % interval")
     ax.grid(axis="y", visible=False)
     return fig
 

@@ -143,8 +143,9 @@ def show(history: list[dict], steps: int | None = None, names: tuple[str, ...] =
         plots.show(figure, fan_alt(epochs, values, made_ones, title))
         display(pd.DataFrame(told).set_index("made at epoch"))
         score = scores[f"forecast/{metric}/inside_90"] = inside(history, steps, metric, past)
+        intervals = f"intervals of the {len(made_ones)} forecasts" if len(made_ones) > 1 else "interval of the forecast"
         display(Markdown(f"**{title.capitalize()}:** {metrics.format_score(score)} of the later evaluations fell into "
-                         f"the 90 % intervals of the {len(made_ones)} forecasts ({made_ones[-1].calibration}). The "
+                         f"the 90 % {intervals} ({made_ones[-1].calibration}). The "
                          "evaluations of one run err together, so this interval is too narrow."))
     for reason, titles in without.items():
         display(Markdown(f"No forecast of {' or '.join(titles)} was made: {reason}."))

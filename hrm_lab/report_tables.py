@@ -9,6 +9,7 @@ NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e[-+]?\d+)?[\u202f\xa0 ]?(%|s|ms|min|h|M
 INTERVAL = re.compile(r"\([^()]*\d[^()]{2,24}\)$")  # at the end of a cell: "(89.0-96.8)", "(+1.2 to +3.4)"
 LONG = re.compile(r"(?s).{48,}")  # text that may break anywhere, so that no column is squeezed
 SHORT = re.compile(r"^.{1,24}$")  # the name of a row, that stays in one line
+COLUMNS, LETTERS = 7, 90  # a table with more columns, or wider ones, is set close, with intervals below their values
 
 
 def section(tag, otherwise="the introduction"):
@@ -17,10 +18,28 @@ def section(tag, otherwise="the introduction"):
     return heading.get_text() if heading else otherwise
 
 
+def letters(rows):
+    """How wide the rows would be in one line each; a long text, which breaks anywhere, counts as none."""
+    return max(sum(len(text) for cell in row if not LONG.match(text := cell.get_text())) for row in rows)
+
+
+def breakable(soup, cell):
+    """Let a name such as halt_max_steps or exact_match/6x6 break after its marks."""
+    if isinstance(cell.string, str) and re.search("[_/]", cell.string):
+        first, *rest = re.split("(?<=[_/])", cell.string)
+        cell.string = first
+        for part in rest:
+            cell.extend((soup.new_tag("wbr"), part))
+
+
 def frame(soup, main):
     """Frame every table below the element `main` of the page `soup`; wide ones scroll, also by keyboard."""
     for cell in main.find_all("td", string=INTERVAL):
-        cell.string = INTERVAL.sub(lambda found: found[0].replace(" ", "\u00a0"), cell.string)
+        text, interval = cell.string, INTERVAL.search(cell.string)[0]
+        cell.string = text.removesuffix(interval)
+        cell.append(soup.new_tag("span", string=interval.replace(" ", "\u00a0"), attrs={"class": "interval"}))
+    for cell in main.select("thead th"):
+        breakable(soup, cell)
     for cell in main.find_all("td", string=LONG):
         cell["class"] = [*cell.get("class", []), "long"]
     for cell in main.find_all("th", string=SHORT):
@@ -39,7 +58,7 @@ def frame(soup, main):
                 above.string = above.get_text() or name.get_text()
             table.thead.find_all("tr")[1].decompose()
             del rows[1]
-        if len(rows[0]) > 7:
+        if len(rows[0]) > COLUMNS or letters(rows) > LETTERS:
             table["class"] = [*table.get("class", []), "many"]
         for row in rows:
             if len(row) < len(rows[0]):  # beside a cell that spans rows

@@ -94,7 +94,8 @@ class Solution:
                    f"{self.weights}, {self.parameters:,} parameters")
         for i, one in enumerate(self.attempts):
             how = "" if i == 0 else ", under another symmetry"
-            out.append(f"attempt {i + 1}{how}: {one['segments']} segments, {100 * one['confidence']:.0f} % sure"
+            segments = f"{one['segments']} segment" + "s" * (one["segments"] != 1)
+            out.append(f"attempt {i + 1}{how}: {segments}, {100 * one['confidence']:.0f} % sure"
                        + (", halts by itself" if one["sure"] else "") + (" <- chosen" if i == self.chosen else ""))
         for row in self.segments():
             out.append(f"  segment {row['segment']:2d}: {row['changed']:3d} cells change, "

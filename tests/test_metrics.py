@@ -68,3 +68,9 @@ def test_refusals():
 def test_format():
     assert metrics.format_score(metrics.proportion(496, 500)) == "99.2 % (n = 500, 98.0-99.7)"
     assert metrics.format_score(metrics.plain(12.345, 1, "s")) == "12.35 s (n = 1)"
+
+
+def test_cells_say_value_and_interval():
+    assert metrics.format_cell(metrics.proportion(3, 4)) == "75.0\u202f% (30.1\u201195.4)"
+    assert metrics.format_cell(metrics.bootstrap([4008.0, 4008.0])) == "4,008 (4,008\u20114,008)"
+    assert metrics.format_cell(metrics.score(1.0042, 9, 1.0034, 1.0049, "")) == "1.004 (1.003\u20111.005)"

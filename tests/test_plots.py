@@ -89,6 +89,16 @@ def test_metric_forest_marks_baselines_and_gives_n():
         plots.metric_forest([])
 
 
+def test_differences_are_in_points_around_a_line_at_zero():
+    worse = SCORE | {"name": "plain", "value": -0.712, "low": -0.8, "high": -0.6}
+    ax, = plots.metric_forest([worse, SCORE | {"value": 0.012, "low": -0.1, "high": 0.1}], difference=True).axes
+    assert [t.get_text() for t in ax.texts] == ["-71.2 points   n = 1,000", "+1.2 points   n = 1,000"]
+    assert ax.get_xlim()[0] < -0.8 and "points" in ax.get_xlabel()
+    assert [0, 0] in [list(line.get_xdata()) for line in ax.get_lines()]
+    ax.figure.canvas.draw()
+    assert not any("%" in t.get_text() for t in ax.get_xticklabels())
+
+
 def test_difficulty_curve_bins_by_count():
     difficulty = np.arange(100) / 100
     ax, = plots.difficulty_curve(difficulty, difficulty < 0.5, bins=4).axes

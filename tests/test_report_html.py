@@ -187,6 +187,16 @@ def test_an_index_of_two_levels_has_one_row_of_heads():
     assert [th.get_text() for th in soup.select("th.inner")] == ["tuned"] and "many" in soup.table["class"]
 
 
+def test_a_wide_table_is_set_close_and_names_break_after_underscores():
+    wide = pd.DataFrame({f"exact_match/{i}": ["94.0 % (n = 200, 89.0-96.8)"] for i in range(5)}, index=["one pass"])
+    soup = BeautifulSoup(f"<main>{wide.to_html()}{wide.iloc[:, :2].to_html()}</main>", "html.parser")
+    report_tables.frame(soup, soup.main)
+    assert ["many" in table["class"] for table in soup.find_all("table")] == [True, False]
+    assert soup.td.get_text() == "94.0 % (n\u00a0=\u00a0200,\u00a089.0-96.8)"
+    assert soup.td.span["class"] == ["interval"] and soup.td.span.get_text().startswith("(n")
+    assert str(soup.thead.find_all("th")[1]) == "<th>exact_<wbr/>match/<wbr/>0</th>"
+
+
 def test_outputs_are_text_where_nothing_better_is_static(good):
     streams = [pre.get_text() for pre in good.select("pre.stream")]
     assert streams == ["green & <raw>\n", "bar 100%"] and "\x1b" not in str(good)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import hypot
 
-from hrm_lab.metrics import format_score, proportion
+from hrm_lab.metrics import format_cell, format_score, proportion
 
 from .examples import Example
 from .preflight import Report
@@ -102,13 +102,8 @@ SHOWN = {"exact": "exact", "arguments": "arguments", "name": "function", "valid_
 def table_of(found: Mapping[str, Mapping[str, Mapping[str, dict]]]) -> list[dict]:
     """The rows of `table` from format -> system -> score -> value."""
     return [{"format": form, "system": system, "n": own["exact"]["n"],
-             **{head: _short(own[key]) for key, head in SHOWN.items()}}
+             **{head: format_cell(own[key]) for key, head in SHOWN.items()}}
             for form, systems in found.items() for system, own in systems.items()]
-
-
-def _short(s: dict) -> str:
-    """A share with its interval, that a table breaks between the two and nowhere else."""
-    return f"{100 * s['value']:.1f}\u202f% ({100 * s['low']:.1f}\u2011{100 * s['high']:.1f})"
 
 
 def overview(systems: Systems) -> dict[str, dict[str, str]]:
@@ -116,7 +111,7 @@ def overview(systems: Systems) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for form, own in systems.items():
         for system, verdicts in own.items():
-            found.setdefault(system, {})[form] = _short(scores(verdicts)["exact"])
+            found.setdefault(system, {})[form] = format_cell(scores(verdicts)["exact"])
     return found
 
 
@@ -157,7 +152,7 @@ def fault_rows(measured: Sequence[Mapping]) -> list[dict]:
         own = {"fault": row["fault"], "pre-flight says": row["preflight"],
                "training loss": " to ".join(dict.fromkeys(f"{x:.2f}" for x in row["train_loss"])),
                "validation loss": " to ".join(f"{x:.2f}" for x in row["loss"]),
-               **{head: _short(row[key]) for key, head in (("exact", "exact"), ("arguments", "arguments"),
+               **{head: format_cell(row[key]) for key, head in (("exact", "exact"), ("arguments", "arguments"),
                                                            ("stopped", "ends its turn"))}}
         if "minus_sound" in row:
             d = row["minus_sound"]

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from hrm_lab.metrics import format_cell
 from hrm_lab.swe import diffs, reviews
 from hrm_lab.swe.drawing import enumerable
 from hrm_lab.swe.edits import candidates
@@ -41,18 +42,10 @@ def ranks(prior: LinearPrior | Policy, examples: Iterable[Example]) -> np.ndarra
     return np.array(found)
 
 
-def cell(score: dict) -> str:
-    """A score as a cell of a table that says n elsewhere, "71.4 % (58.5-81.6)", in letters that do not break."""
-    scale, unit = (100, "\u202f%") if score["unit"] == "share" else (1, "")
-    value, low, high = (f"{x:.1f}" if unit else f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
-                        for x in (scale * score[key] for key in ("value", "low", "high")))
-    return f"{value}{unit} ({low}\u2011{high})"
-
-
 def table(scores: dict[str, dict], columns: dict[str, str]) -> list[dict]:
     """Rows for a notebook: what -> its scores; columns: heading -> name of a score. n stands beside the name."""
     return [{"": f"{name} (n\u00a0=\u00a0{own[next(iter(columns.values()))]['n']})",
-             **{heading: cell(own[key]) for heading, key in columns.items()}} for name, own in scores.items()]
+             **{heading: format_cell(own[key]) for heading, key in columns.items()}} for name, own in scores.items()]
 
 
 def to_review(db: sqlite3.Connection, judged: Iterable[Judged], instances: Iterable[Instance], model: str) -> list[int]:

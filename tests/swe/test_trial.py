@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hrm_lab.inspect_notebook import ROOT
-from hrm_lab.metrics import bootstrap, proportion
+from hrm_lab.metrics import bootstrap
 from hrm_lab.swe import reviews
 from hrm_lab.swe.edits import candidates
 from hrm_lab.swe.feedback import Feedback, State
@@ -18,7 +18,7 @@ from hrm_lab.swe.orders import KindBalanced
 from hrm_lab.swe.policy import PRESETS, Policy
 from hrm_lab.swe.policy_data import generate, pool
 from hrm_lab.swe.search import search
-from hrm_lab.swe.trial import cell, monitor, ranks, table, to_review, trial
+from hrm_lab.swe.trial import monitor, ranks, table, to_review, trial
 
 PROGRAM = "    def larger(a, b):\n        if a < b:\n            return a\n        return a\n"
 FIXED = PROGRAM.replace("            return a", "            return b")
@@ -40,9 +40,7 @@ def test_a_network_that_adds_nothing_ranks_as_the_prior_under_it(examples):
     assert found.tolist() == ranks(policy, examples).tolist() and found.min() >= 1 and len(set(found)) > 1
 
 
-def test_cells_say_value_and_interval():
-    assert cell(proportion(3, 4)) == "75.0\u202f% (30.1\u201195.4)"
-    assert cell(bootstrap([4008.0, 4008.0], "executions")) == "4,008 (4,008\u20114,008)"
+def test_a_table_says_n_beside_the_name():
     assert table({"linear": {"x": bootstrap([2.5])}}, {"of 5": "x"}) == [{"": "linear (n\u00a0=\u00a01)",
                                                                           "of 5": "2.5 (2.5\u20112.5)"}]
 
