@@ -55,7 +55,8 @@ def share(a: np.ndarray, b: np.ndarray | None = None) -> dict:
         drawn = drawn + spread * np.random.default_rng(1).standard_t(len(means) * (seeds - 1), DRAWS)
     value = a.mean() - (b.mean() if b is not None else 0)
     low, high = np.quantile(drawn, [0.025, 0.975]).clip(-1.0 if b is not None else 0.0, 1.0)
-    return metrics.score(value, a.size, float(min(low, value)), float(max(high, value)), "share")
+    return metrics.score(value, a.size, float(min(low, value)), float(max(high, value)),
+                         "share" if b is None else metrics.DIFFERENCE)
 
 
 def scores(rows: dict[str, list[dict]]) -> dict[str, dict]:

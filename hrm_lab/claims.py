@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from hrm_lab.inspect_notebook import ROOT
+from hrm_lab.metrics import DIFFERENCE
 from hrm_lab.notebooks import checked_metrics, shown_metric
 from hrm_lab.runs import read_json
 
@@ -130,11 +131,13 @@ def summary(rows: list[dict]) -> list[str]:
 
 def line(row: dict) -> str:
     """One claim, as a list item of markdown that links to the page that made its number."""
-    text = f"- [{row['claim']}]({row['page']}): **{row['value']}** ({row['95 % interval']}, n = {row['n']})"
+    text = f"- [{row['claim']}]({row['page']}): **{row['value']}** ("
+    text += ("" if row["95 % interval"] == "–" else f"{row['95 % interval']}, ") + f"n = {row['n']})"
     text += f", wanted {row['wanted']}" + (f", baseline {row['baseline']}" if row["baseline"] else "")
     return text
 
 
 def shown_bound(bound: float, unit: str) -> str:
     """A wanted value in the unit of its metric: 0.95 of a share is "95 %"."""
-    return f"{100 * bound:g}\u202f%" if unit == "share" else f"{bound:g}\u202f{unit}".rstrip("\u202f")
+    name = {"share": "%", DIFFERENCE: "points"}.get(unit)
+    return f"{100 * bound:g}\u202f{name}" if name else f"{bound:g}\u202f{unit}".rstrip("\u202f")

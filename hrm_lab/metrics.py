@@ -1,16 +1,19 @@
 """Every score with its n and a 95 % interval.
 
-A score is a dict `{"value", "n", "low", "high", "unit"}`; a table of scores is a flat dict
+A score is a dict `{"value", "n", "low", "high", "unit"}`, its numbers shares of 1 where the unit is "share" (shown in
+percent) or DIFFERENCE (of two shares; shown in points); a table of scores is a flat dict
 name -> score, with one entry for each task (`exact_match/increment`), because a mean hides a failure.
 Sources: Wilson (1927) for proportions, Newcombe (1998, method 10) for paired differences of
 proportions, the percentile bootstrap for everything else.
 """
 
 import math
+import re
 
 import numpy as np
 
 Z95 = 1.959963984540054
+DIFFERENCE = "difference of shares"  # a unit
 
 
 def proportion(successes: int, n: int) -> dict:
@@ -44,7 +47,7 @@ def paired_difference(a: np.ndarray, b: np.ndarray) -> dict:
                       p2["value"] - p2["low"], p2["high"] - p2["value"])
     low = d - math.sqrt(max(0.0, l1 * l1 - 2 * phi * l1 * u2 + u2 * u2))
     high = d + math.sqrt(max(0.0, u1 * u1 - 2 * phi * u1 * l2 + l2 * l2))
-    return score(d, n, low, high, "share")
+    return score(d, n, low, high, DIFFERENCE)
 
 
 def bootstrap(values: np.ndarray, unit: str = "", statistic=np.mean, draws: int = 2000, seed: int = 0) -> dict:
@@ -78,21 +81,29 @@ def per_task(name: str, right: np.ndarray, tasks: np.ndarray, names: tuple[str, 
     return table
 
 
+def in_words(s: dict, space: str = " ", plain="{:.4g}".format) -> tuple[str, str, str, str]:
+    """Value, low, high ("" where there is none) and unit as people read them; `plain` shows numbers that are no shares.
+
+    space: what stands before the unit, one that breaks or not.
+    """
+    unit = s["unit"]
+    show = {"share": lambda x: f"{100 * x:.1f}", DIFFERENCE: lambda x: f"{100 * x:+.1f}"}.get(unit, plain)
+    unit = {"share": "%", DIFFERENCE: "points"}.get(unit, unit)
+    value, low, high = ("" if s[key] is None else show(s[key]) for key in ("value", "low", "high"))
+    if value == "1" and re.fullmatch("[a-z]{2,}s", unit):  # 1 segment
+        unit = unit.removesuffix("s")
+    return value, low, high, space * bool(unit) + unit
+
+
 def format_score(s: dict) -> str:
-    """`99.2 % (n = 500, 98.0-99.7)`: how a score is printed everywhere."""
-    share = s["unit"] == "share"
-
-    def show(x, suffix=""):
-        return f"{100 * x:.1f}{suffix}" if share else f"{x:.4g}"
-
-    value = show(s["value"], " %") if share else f"{show(s['value'])} {s['unit']}".rstrip()
-    interval = "" if s["low"] is None else f", {show(s['low'])}-{show(s['high'])}"
-    return f"{value} (n = {s['n']:,}{interval})"
+    """`99.2 % (n = 500, 98.0-99.7)`: how a score is printed everywhere; `+8.0 points (n = 50, -2.7 to +18.3)`."""
+    value, low, high, unit = in_words(s)
+    interval = f", {low}{' to ' if s['unit'] == DIFFERENCE else '-'}{high}" if low or high else ""
+    return f"{value}{unit} (n = {s['n']:,}{interval})"
 
 
 def format_cell(s: dict) -> str:
     """A score in a table that says n elsewhere, `71.4 % (58.5-81.6)`, in letters that break between the two only."""
-    scale, unit = (100, "\u202f%") if s["unit"] == "share" else (1, "")
-    value, low, high = (f"{x:.1f}" if unit else f"{x:,.0f}" if x >= 100 else f"{x:.4g}"
-                        for x in (scale * s[key] for key in ("value", "low", "high")))
-    return f"{value}{unit} ({low}\u2011{high})"
+    value, low, high, unit = in_words(s, "\u202f", lambda x: f"{x:,.0f}" if x >= 100 else f"{x:.4g}")
+    to = "\u00a0to\u00a0" if s["unit"] == DIFFERENCE else "\u2011"
+    return f"{value}{unit if s['unit'] == 'share' else ''} ({low}{to}{high})"

@@ -84,8 +84,8 @@ def finish(out, metrics, headline):
     """Write `out`/metrics.json and show its headline. The last cell of every notebook calls this.
 
     metrics: name -> {"value": float, "n": int, "low": float or None, "high": float or None, "unit": str}; low and high
-    bound the 95 % interval; unit "share" means a share, or a difference of shares, and is shown in percent. headline:
-    names in `metrics`.
+    bound the 95 % interval; unit "share" is shown in percent, "difference of shares" in points. headline: names in
+    `metrics`.
     """
     from IPython.display import display
 
@@ -139,14 +139,12 @@ def metric_name(name):
 
 def shown_metric(metric):
     """A metric as people read it: ("99.2 %", "98.8 to 99.5 %", "1,000")."""
-    if metric["unit"] == "share":
-        unit, number = "\u202f%", lambda x: f"{100 * x:.1f}"
-    else:
-        unit = "\u202f" + metric["unit"] if metric["unit"] else ""
-        number = lambda x: f"{x:,}" if type(x) is int else f"{x:,.4g}" if abs(x) < 10_000 else f"{x:,.0f}"  # noqa: E731
-    low, high = (number(metric[k]) if metric[k] is not None else "" for k in ("low", "high"))
+    from hrm_lab.metrics import in_words  # numpy, which the runner does without
+
+    value, low, high, unit = in_words(
+        metric, "\u202f", lambda x: f"{x:,}" if type(x) is int else f"{x:,.4g}" if abs(x) < 10_000 else f"{x:,.0f}")
     interval = f"{low or '−∞'} to {high or '∞'}{unit}" if low or high else "–"
-    return number(metric["value"]) + unit, interval, f"{metric['n']:,}"
+    return value + unit, interval, f"{metric['n']:,}"
 
 
 # ---------------------------------------------------------------- running

@@ -19,7 +19,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from hrm_lab.metrics import proportion
+from hrm_lab.metrics import DIFFERENCE, in_words, proportion
 from hrm_lab.scrub import ARC_COLOURS, grid_svg, scrub, trace_frames  # noqa: F401 (notebooks take them from here)
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -153,16 +153,16 @@ def halting_histogram(steps_used: np.ndarray, max_steps: int) -> Figure:
 # ---------------------------------------------------------------- scores
 
 
-def metric_forest(rows: list[dict], title: str = "", difference: bool = False) -> Figure:
+def metric_forest(rows: list[dict], title: str = "") -> Figure:
     """Scores as points with their 95 % intervals, the first row on top.
 
     A row is a score {"value", "n", "low", "high", "unit"} with its "name", and "baseline": True for a baseline (a
-    hollow grey diamond). Scores of unit "share" are shown in percent, a difference of two of them in points, around a
-    line at 0. All rows should have the same unit.
+    hollow grey diamond). Shares are shown in percent, differences of shares in points, around a line at 0. All rows
+    should have the same unit.
     """
     if not rows:
         raise ValueError("rows: got none, expected at least one score")
-    percent = all(row["unit"] == "share" for row in rows)
+    percent, difference = (all(row["unit"] == unit for row in rows) for unit in ("share", DIFFERENCE))
     fig, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.36 * len(rows)))
     for y, row in enumerate(rows):
         baseline = row.get("baseline", False)
@@ -171,9 +171,8 @@ def metric_forest(rows: list[dict], title: str = "", difference: bool = False) -
             ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.5, solid_capstyle="butt", zorder=2)
         ax.plot(row["value"], y, marker="D" if baseline else "o", markersize=8, color=colour, zorder=3,
                 markerfacecolor="white" if baseline else colour, markeredgewidth=1.8, clip_on=False)
-        share = f"{100 * row['value']:+.1f} points" if difference else f"{100 * row['value']:.1f} %"
-        number = share if percent else f"{row['value']:.4g} {row['unit']}".rstrip()
-        ax.annotate(f"{number}   n = {row['n']:,}", (1.02, y), xycoords=("axes fraction", "data"), va="center",
+        value, *_, unit = in_words(row)
+        ax.annotate(f"{value}{unit}   n = {row['n']:,}", (1.02, y), xycoords=("axes fraction", "data"), va="center",
                     color=INK, fontsize=10)
     names = [row["name"] + ("  (baseline)" if row.get("baseline") else "") for row in rows]
     ax.set_yticks(range(len(rows)), names)
@@ -183,7 +182,7 @@ def metric_forest(rows: list[dict], title: str = "", difference: bool = False) -
         ax.axvline(0, color=MUTED, linewidth=1, zorder=1)
     elif percent:
         ax.set_xlim(-0.02, 1.02)
-    if percent:
+    if percent or difference:
         ax.xaxis.set_major_formatter(PercentFormatter(1.0, symbol="" if difference else "%"))
     ax.set(title=title, xlabel="difference in points with 95 % interval" if difference else "value with 95 % interval")
     ax.grid(axis="y", visible=False)

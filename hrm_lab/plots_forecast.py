@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from hrm_lab.forecast import Forecast
-from hrm_lab.plots import BLUE, GREEN, INK, ORANGE, PURPLE, RED, SKY, WIDTH, log_axis
+from hrm_lab.plots import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, RED, SKY, WIDTH, log_axis
 
-FANS = (ORANGE, PURPLE, SKY, RED)
-MARKERS = ("s", "^", "D", "v")
+FANS = (ORANGE, PURPLE, SKY, RED, INK, MUTED)
+MARKERS = ("s", "^", "D", "v", "P", "X")
 
 
 def short(step: float) -> str:
@@ -76,10 +76,11 @@ def fan_alt(steps, values, forecasts: Forecast | list[Forecast], name: str = "va
     """The figure in words, with its numbers."""
     forecasts = [forecasts] if isinstance(forecasts, Forecast) else list(forecasts)
     said = [f"after {x} {short(f.seen)} the forecast for {x} {short(f.steps[-1])} was {f.quantiles[-1][2]:.3g} "
-            f"(90 % interval {f.quantiles[-1][0]:.3g} to {f.quantiles[-1][4]:.3g}, last value {f.last:.3g}, "
-            f"{f.calibration})"
+            f"(90 % interval {f.quantiles[-1][0]:.3g} to {f.quantiles[-1][4]:.3g}, last value {f.last:.3g})"
             for f in forecasts]
-    return f"{name} from {x} {short(steps[0])} to {short(steps[-1])}, now {values[-1]:.3g}; " + "; ".join(said) + "."
+    how = "; ".join(dict.fromkeys(f.calibration for f in forecasts))
+    return (f"{name} from {x} {short(steps[0])} to {short(steps[-1])}, now {values[-1]:.3g}; " + "; ".join(said)
+            + f". Intervals: {how}.")
 
 
 def calibration_plot(rows: list[dict], title: str = "") -> Figure:

@@ -13,6 +13,7 @@ from pathlib import Path
 from hrm_lab.claims import collected
 from hrm_lab.files import write_json
 from hrm_lab.inspect_notebook import ROOT
+from hrm_lab.metrics import DIFFERENCE
 
 MARGIN = 0.02  # of a share: two points
 LESS_IS_BETTER = ("error", "loss", "perplexity", "duplicates", "failures", "flagged", "crps", "brier", "mae", "seconds",
@@ -51,7 +52,7 @@ def compare(scores: dict[str, dict], reference: dict[str, dict]) -> list[dict]:
     rows = []
     for run, own in reference.items():
         for name, old in own.items():
-            if old["unit"] != "share":
+            if old["unit"] not in ("share", DIFFERENCE):
                 continue
             new = scores.get(run, {}).get(name)
             if new is None:

@@ -156,6 +156,7 @@ def polished(html, heading):
     _name_ids(soup, main)
     _describe_images(soup, main)
     frame(soup, main)
+    _hold_together(main)
     for pre in main.find_all("pre"):
         pre["tabindex"] = "0"  # wide ones scroll, also by keyboard
     page = str(soup).replace("<!--title-->", f"<h1>{escape(heading)}</h1>", 1)
@@ -186,6 +187,13 @@ def _disarm(soup):
                     tag.string = f"image: {value}"
             elif name == "style":
                 tag["style"] = _local_css(str(value))
+
+
+def _hold_together(main):
+    """No line ends between a number and its percent sign, or within `n = 100`."""
+    for text in main.find_all(string=re.compile(r"\d %|\bn = \d")):
+        if not text.find_parent(["pre", "code"]):
+            text.replace_with(re.sub(r"\bn = (?=\d)", "n\u00a0=\u00a0", re.sub(r"(?<=\d) %", "\u202f%", text)))
 
 
 def _local_css(css):

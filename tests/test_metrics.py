@@ -68,9 +68,15 @@ def test_refusals():
 def test_format():
     assert metrics.format_score(metrics.proportion(496, 500)) == "99.2 % (n = 500, 98.0-99.7)"
     assert metrics.format_score(metrics.plain(12.345, 1, "s")) == "12.35 s (n = 1)"
+    assert metrics.format_score(metrics.plain(1, 1, "segments")) == "1 segment (n = 1)"
+    assert metrics.format_score(metrics.plain(1, 1, "CPU-s")) == "1 CPU-s (n = 1)"
+    found = metrics.paired_difference(np.repeat((1, 0), (30, 20)), np.repeat((1, 0), (26, 24)))
+    assert metrics.format_score(found) == "+8.0 points (n = 50, +0.6 to +15.2)"
 
 
 def test_cells_say_value_and_interval():
     assert metrics.format_cell(metrics.proportion(3, 4)) == "75.0\u202f% (30.1\u201195.4)"
     assert metrics.format_cell(metrics.bootstrap([4008.0, 4008.0])) == "4,008 (4,008\u20114,008)"
+    gain = metrics.score(0.08, 50, -0.027, 0.183, metrics.DIFFERENCE)
+    assert metrics.format_cell(gain) == "+8.0 (-2.7\u00a0to\u00a0+18.3)"
     assert metrics.format_cell(metrics.score(1.0042, 9, 1.0034, 1.0049, "")) == "1.004 (1.003\u20111.005)"

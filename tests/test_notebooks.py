@@ -11,6 +11,7 @@ import yaml
 from bs4 import BeautifulSoup
 
 from hrm_lab.inspect_notebook import ROOT
+from hrm_lab.metrics import DIFFERENCE
 from hrm_lab.notebooks import checked_metrics
 from test_axe import axe, chromium, findings, serious  # noqa: F401 (axe: a fixture)
 from test_report_html import browser, visit
@@ -58,8 +59,9 @@ def test_a_notebook_succeeds_and_says_what_it_found(work, run):
     assert found["headline"]
     for name, metric in found["metrics"].items():
         values = [metric[k] for k in ("low", "value", "high") if metric[k] is not None]
-        lowest = -1 if "minus_" in name else 0  # a difference of two shares
-        assert metric["unit"] != "share" or all(lowest <= x <= 1 for x in values), (name, metric)
+        lowest = {"share": 0, DIFFERENCE: -1}.get(metric["unit"])
+        assert lowest is None or all(lowest <= x <= 1 for x in values), (name, metric)
+        assert "minus_" not in name or metric["unit"] != "share", name
 
 
 def test_the_tour_solves_repairs_and_forecasts(work):

@@ -267,6 +267,8 @@ def test_finish_takes_numpy_and_missing_bounds(tmp_path):
     notebooks.finish(tmp_path, {"s": seconds}, ["s"])
     assert json.loads((tmp_path / "metrics.json").read_text())["metrics"]["s"]["value"] == 3.0
     assert notebooks.shown_metric(METRIC | {"n": 1000}) == ("50.0\u202f%", "30.0 to 70.0\u202f%", "1,000")
+    gain = METRIC | {"value": 0.08, "low": -0.027, "high": 0.183, "unit": "difference of shares"}
+    assert notebooks.shown_metric(gain)[:2] == ("+8.0\u202fpoints", "-2.7 to +18.3\u202fpoints")
     assert notebooks.shown_metric(seconds | {"value": 14.25})[:2] == ("14.25\u202fs", "–")
 
 

@@ -13,7 +13,7 @@ import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
-from hrm_lab import inspect_notebook, plots, scrub
+from hrm_lab import inspect_notebook, metrics, plots, scrub
 
 HISTORY = [{"step": s, "loss": 2 / (1 + s), "train_loss": 1 / (1 + s), "token_accuracy": s / 10, "exact_match": s / 20,
             "exact_match/copy": s / 10, "exact_match/increment": 0.0} for s in range(10)]
@@ -90,8 +90,8 @@ def test_metric_forest_marks_baselines_and_gives_n():
 
 
 def test_differences_are_in_points_around_a_line_at_zero():
-    worse = SCORE | {"name": "plain", "value": -0.712, "low": -0.8, "high": -0.6}
-    ax, = plots.metric_forest([worse, SCORE | {"value": 0.012, "low": -0.1, "high": 0.1}], difference=True).axes
+    worse = SCORE | {"name": "plain", "value": -0.712, "low": -0.8, "high": -0.6, "unit": metrics.DIFFERENCE}
+    ax, = plots.metric_forest([worse, worse | {"value": 0.012, "low": -0.1, "high": 0.1}]).axes
     assert [t.get_text() for t in ax.texts] == ["-71.2 points   n = 1,000", "+1.2 points   n = 1,000"]
     assert ax.get_xlim()[0] < -0.8 and "points" in ax.get_xlabel()
     assert [0, 0] in [list(line.get_xdata()) for line in ax.get_lines()]

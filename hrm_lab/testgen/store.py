@@ -189,7 +189,7 @@ def promote(old: Mapping[str, Verdict], new: Mapping[str, Verdict], margin: floa
     change, worse = {}, []
     for name in ("valid", "correct", "mutation"):
         gain = np.array([float(getattr(new[i], name)) - float(getattr(old[i], name)) for i in sorted(old)])
-        change[name] = metrics.bootstrap(gain, "share")
+        change[name] = metrics.bootstrap(gain, metrics.DIFFERENCE)
         if change[name]["low"] < -margin:
             worse.append(f"{name} {metrics.format_score(change[name])}")
     return Promotion(not worse, change, f"a loss is not ruled out: {'; '.join(worse)}" if worse else "")
