@@ -4,7 +4,8 @@
 
 Needs the bank's lines of these curves (`benchmarks/forecast_bank.py`): their raw forecasts are not made again. --judge
 grows nine more forests instead, each without a ninth of the tasks, and prints how they forecast these, pooled with the
-forecasts of a bank without the task; nothing is written.
+forecasts of a bank without the task: all, and those of the 45 earlier runs, whose kind the goals were set on. Losses
+are shares of the first, targets for Brier's score as in `benchmarks/forecast.py`. Nothing is written.
 The last line is one JSON object.
 """
 
@@ -29,6 +30,8 @@ TREES, DRAWN, LEAF, TRIED = 100, 1500, 4, 16  # trees; lines drawn for each, lea
 NEAR, NEAR_WEIGHT = 1.4, 0.35  # lines that look ahead less far are many and easy
 FOLDS = 9  # of tasks
 JUDGED = (5, 10, 20)  # points seen
+TARGETS = {"accuracy": (0.8, 0.95), "loss": (0.3, 0.1)}  # of the first loss
+GROUPS = {"all": "", "earlier runs": "earlier-"}  # by the beginning of a run's name
 
 
 def lines(curves: list, bank: forecast_bank.Bank, judge: bool = False) -> list[dict]:
@@ -57,6 +60,8 @@ def lines(curves: list, bank: forecast_bank.Bank, judge: bool = False) -> list[d
                 # the bank asks for three quantiles of the samples, and for their order
                 raw_samples = np.interp(rank, (0, 0.05, 0.5, 0.95, 1), raw[c.metric][-1, [0, 0, 1, 2, 2]])[:, None]
                 found[-1]["banked"] = without[c.task].adjust(raw_samples, u, at[-1:] / count, c.kind)
+                found[-1]["run"] = c.run
+                found[-1]["unit"] = max(c.values[:count]) / c.values[0] if c.kind == "loss" else 1.0
     return found
 
 
@@ -119,20 +124,29 @@ def forest_of(rows: list[dict], trees: int, rng: np.random.Generator) -> dict[st
 
 def judged(rows: list[dict], rng: np.random.Generator) -> list[dict]:
     """Forecasts of the end of curves of tasks that no tree had seen, beside the bank's: one line a count."""
-    kind, told, found = rows[0]["kind"], {count: [] for count in JUDGED}, []
+    kind, told, found = rows[0]["kind"], {}, []
     for out in np.array_split(rng.permutation(np.unique([r["task"] for r in rows])), FOLDS):
         grown = forest.Forest(**forest_of([r for r in rows if r["task"] not in out], TREES, rng))
         for r in rows:
             if "banked" in r and r["task"] in out:
-                both, truth = grown.blend(r["banked"], r["x"][None], r["last"], kind), share(r["truth"], kind)
-                low, *middle, high = share(np.quantile(both, (0.05, 0.25, 0.5, 0.75, 0.95)), kind)
-                told[r["count"]].append((abs(middle[1] - truth), abs(share(np.median(r["banked"]), kind) - truth),
-                                         low - 1e-9 <= truth <= high + 1e-9,
-                                         middle[0] - 1e-9 <= truth <= middle[2] + 1e-9))
-    for count, lines_ in told.items():
-        error, alone, inside90, inside50 = np.array(lines_, float).T
-        found.append({"kind": kind, "count": count, "n": len(error), "mae": metrics.bootstrap(error),
-                      "mae_bank": metrics.bootstrap(alone), "difference": metrics.bootstrap(error - alone),
+                both = r["unit"] * share(grown.blend(r["banked"], r["x"][None], r["last"], kind), kind)
+                known = (r["truth"], r["last"], np.median(r["banked"]))
+                truth, last, bank = (r["unit"] * share(u, kind) for u in known)
+                low, *middle, high = np.quantile(both, (0.05, 0.25, 0.5, 0.75, 0.95))
+                hit = np.less_equal if kind == "loss" else np.greater_equal
+                ties = np.isclose(both, truth, atol=1e-6)
+                rank = np.mean((both < truth) & ~ties) + rng.random() * np.mean(ties)
+                line = (abs(middle[1] - truth), abs(bank - truth), abs(last - truth),
+                        np.mean([(hit(both, t).mean() - hit(truth, t)) ** 2 for t in TARGETS[kind]]),
+                        low - 1e-9 <= truth <= high + 1e-9, 0.25 <= rank <= 0.75)
+                for group, start in GROUPS.items():
+                    if r["run"].startswith(start):
+                        told.setdefault((group, r["count"]), []).append(line)
+    for (group, count), lines_ in sorted(told.items()):
+        error, bank, last, brier, inside90, inside50 = np.array(lines_, float).T
+        found.append({"kind": kind, "runs": group, "count": count, "n": len(error), "mae": metrics.bootstrap(error),
+                      "mae_last": metrics.bootstrap(last), "minus_bank": metrics.bootstrap(error - bank),
+                      "brier": metrics.bootstrap(brier),
                       "coverage90": metrics.proportion(int(inside90.sum()), len(error)),
                       "coverage50": metrics.proportion(int(inside50.sum()), len(error))})
     return found
@@ -149,9 +163,9 @@ def main():
         if args.judge:
             told[kind] = judged(rows, rng)
             for line in told[kind]:
-                print(f"{kind:8s} k={line['count']:<2d} n={line['n']:<3d} " + "  ".join(
+                print(f"{kind:8s} {line['runs']} k={line['count']:<2d} n={line['n']:<3d} " + "  ".join(
                     f"{name} {line[name]['value']:.3f} ({line[name]['low']:.3f} to {line[name]['high']:.3f})"
-                    for name in ("mae", "mae_bank", "difference", "coverage90", "coverage50")))
+                    for name in ("mae", "mae_last", "minus_bank", "brier", "coverage90", "coverage50")))
         else:
             arrays |= {f"{kind}/{name}": array for name, array in forest_of(rows, TREES, rng).items()}
     if not args.judge:
