@@ -1,11 +1,13 @@
 """Grow the forest that ships, and say how it did on tasks that its trees had not seen.
 
-    python benchmarks/forecast_forest.py [--judge]      (data/forecast/design.csv -> forest.safetensors)
+    python benchmarks/forecast_forest.py      (data/forecast/design.csv -> forest.safetensors)
+    python benchmarks/forecast_forest.py --judge tasks      (or runs)
 
 Needs the bank's lines of these curves (`benchmarks/forecast_bank.py`): their raw forecasts are not made again. --judge
-grows nine more forests instead, each without a ninth of the tasks, and prints how they forecast these, pooled with the
-forecasts of a bank without the task: all, and those of the 45 earlier runs, whose kind the goals were set on. Losses
-are shares of the first, targets for Brier's score as in `benchmarks/forecast.py`. Nothing is written.
+grows nine more forests instead, each without a ninth of the tasks (or of the runs), and prints how they forecast these,
+pooled with the forecasts of a bank without the task (or the run): all, and those of the 45 earlier runs, whose kind the
+goals were set on. Losses are shares of the first, targets for Brier's score as in `benchmarks/forecast.py`. Nothing is
+written then.
 The last line is one JSON object.
 """
 
@@ -34,14 +36,17 @@ TARGETS = {"accuracy": (0.8, 0.95), "loss": (0.3, 0.1)}  # of the first loss
 GROUPS = {"all": "", "earlier runs": "earlier-"}  # by the beginning of a run's name
 
 
-def lines(curves: list, bank: forecast_bank.Bank, judge: bool = False) -> list[dict]:
-    """One for each curve, count of points seen and epoch looked ahead to; to judge, the bank's samples of the ends."""
+def lines(curves: list, bank: forecast_bank.Bank, judge: str | None = None) -> list[dict]:
+    """One for each curve, count of points seen and epoch looked ahead to; to judge, the bank's samples of the ends.
+
+    judge: what of a curve the bank must not know, its "tasks" or its "runs".
+    """
     runs, known, found = {}, {}, []
     for c in curves:
         runs.setdefault((c.task, c.run), {})[c.metric] = c
     for key, numbers in zip(map(tuple, bank.keys), bank.numbers, strict=True):
         known.setdefault((*key[:3], int(numbers[0])), []).append(numbers)
-    without = {task: bank.without(task) for task in {c.task for c in curves}} if judge else {}
+    without = {key: bank.without(*key) for key in {apart((c.task, c.run), judge) for c in curves}} if judge else {}
     rank = (np.arange(400) + 0.5) / 400
     for c in curves:
         run = runs[c.task, c.run]
@@ -54,15 +59,21 @@ def lines(curves: list, bank: forecast_bank.Bank, judge: bool = False) -> list[d
             raw = {m: np.array([n[4:7] for n in known[c.task, c.run, m, count]]) for m in with_.curves}
             u, truth = scaled(with_.curves[c.metric], c.kind), scaled(np.array(c.values), c.kind, count)
             x = forest.features(with_, at / count, raw)
-            found += [{"task": c.task, "kind": c.kind, "count": count, "end": at[s] == len(c.values), "last": u[-1],
-                       "near": at[s] / count < NEAR, "truth": truth[int(at[s]) - 1], "x": x[s]} for s in range(len(at))]
+            found += [{"task": c.task, "run": c.run, "kind": c.kind, "count": count, "last": u[-1], "x": x[s],
+                       "end": at[s] == len(c.values), "near": at[s] / count < NEAR, "truth": truth[int(at[s]) - 1]}
+                      for s in range(len(at))]
             if judge and count in JUDGED and found[-1]["end"]:
                 # the bank asks for three quantiles of the samples, and for their order
                 raw_samples = np.interp(rank, (0, 0.05, 0.5, 0.95, 1), raw[c.metric][-1, [0, 0, 1, 2, 2]])[:, None]
-                found[-1]["banked"] = without[c.task].adjust(raw_samples, u, at[-1:] / count, c.kind)
-                found[-1]["run"] = c.run
-                found[-1]["unit"] = max(c.values[:count]) / c.values[0] if c.kind == "loss" else 1.0
+                found[-1]["banked"] = without[apart((c.task, c.run), judge)].adjust(
+                    raw_samples, u, at[-1:] / count, c.kind)
+                found[-1]["first"] = max(c.values[:count]) / c.values[0] if c.kind == "loss" else 1.0
     return found
+
+
+def apart(run: tuple[str, str], judge: str) -> tuple[str, ...]:
+    """What is left out together: (task,) or (task, run)."""
+    return run[:1] if judge == "tasks" else run
 
 
 def share(u: np.ndarray, kind: str) -> np.ndarray:
@@ -122,16 +133,18 @@ def forest_of(rows: list[dict], trees: int, rng: np.random.Generator) -> dict[st
             "child": child.astype(np.int32), "rises": rises.astype(np.float16), "roots": roots.astype(np.int32)}
 
 
-def judged(rows: list[dict], rng: np.random.Generator) -> list[dict]:
-    """Forecasts of the end of curves of tasks that no tree had seen, beside the bank's: one line a count."""
+def judged(rows: list[dict], judge: str, rng: np.random.Generator) -> list[dict]:
+    """Forecasts of the end of curves of tasks or runs that no tree had seen, beside the bank's: one line a count."""
     kind, told, found = rows[0]["kind"], {}, []
-    for out in np.array_split(rng.permutation(np.unique([r["task"] for r in rows])), FOLDS):
-        grown = forest.Forest(**forest_of([r for r in rows if r["task"] not in out], TREES, rng))
-        for r in rows:
-            if "banked" in r and r["task"] in out:
-                both = r["unit"] * share(grown.blend(r["banked"], r["x"][None], r["last"], kind), kind)
+    keys = [apart((r["task"], r["run"]), judge) for r in rows]
+    for out in np.array_split(rng.permutation(np.unique(keys, axis=0)), FOLDS):
+        out = set(map(tuple, out))
+        grown = forest.Forest(**forest_of([r for r, key in zip(rows, keys, strict=True) if key not in out], TREES, rng))
+        for r, key in zip(rows, keys, strict=True):
+            if "banked" in r and key in out:
+                both = r["first"] * share(grown.blend(r["banked"], r["x"][None], r["last"], kind), kind)
                 known = (r["truth"], r["last"], np.median(r["banked"]))
-                truth, last, bank = (r["unit"] * share(u, kind) for u in known)
+                truth, last, bank = (r["first"] * share(u, kind) for u in known)
                 low, *middle, high = np.quantile(both, (0.05, 0.25, 0.5, 0.75, 0.95))
                 hit = np.less_equal if kind == "loss" else np.greater_equal
                 ties = np.isclose(both, truth, atol=1e-6)
@@ -154,14 +167,14 @@ def judged(rows: list[dict], rng: np.random.Generator) -> list[dict]:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--judge", action="store_true", help="how forests do that have not seen the task")
+    parser.add_argument("--judge", choices=("tasks", "runs"), help="how forests do that have not seen the task or run")
     args, began, told = parser.parse_args(), time.process_time(), {}
     curves = forecast_curves.read(ROOT / "data" / "forecast" / "design.csv")
     every, arrays = lines(curves, forecast_bank.shipped(), args.judge), {}
     for kind in forecast_curves.KINDS:
         rng, rows = np.random.default_rng(0), [r for r in every if r["kind"] == kind]
         if args.judge:
-            told[kind] = judged(rows, rng)
+            told[kind] = judged(rows, args.judge, rng)
             for line in told[kind]:
                 print(f"{kind:8s} {line['runs']} k={line['count']:<2d} n={line['n']:<3d} " + "  ".join(
                     f"{name} {line[name]['value']:.3f} ({line[name]['low']:.3f} to {line[name]['high']:.3f})"

@@ -65,8 +65,9 @@ class Bank:
         other = scored(curves)
         return Bank(np.concatenate((self.keys, other.keys)), np.concatenate((self.numbers, other.numbers)))
 
-    def without(self, task: str) -> "Bank":
-        kept = self.keys[:, 0] != task
+    def without(self, task: str, run: str | None = None) -> "Bank":
+        """Without a task, or without one run of it."""
+        kept = (self.keys[:, 0] != task) | (run is not None and self.keys[:, 1] != run)
         return Bank(self.keys[kept], self.numbers[kept])
 
     @cached_property

@@ -11,11 +11,9 @@ from pathlib import Path
 
 from hrm_lab import forecast_bank, forecast_curves, forecast_ledger
 from hrm_lab.forecast import describe, forecast, kind_of
-from hrm_lab.forecast_forest import company
+from hrm_lab.forecast_forest import NAMES, called, company
 from hrm_lab.forecast_targets import Outlook, outlook, read_targets, series
 from hrm_lab.metrics import format_score
-
-METRICS = ("loss", "token_accuracy", "exact_match")  # forecast where there are no targets
 
 
 def add(commands):
@@ -74,7 +72,8 @@ def answer(arguments: argparse.Namespace) -> tuple[Outlook | None, dict, list[st
         made = {name: as_json(f) for name, f in found.forecasts.items()}
         return found, {"seen": found.seen, "targets": targets, "p_all": found.p_all, "forecasts": made}, found.lines()
     made, lines = {}, []
-    for metric in METRICS:
+    names = called(rows)
+    for metric in (theirs for ours, theirs in names.items() if ours != "train_loss"):
         epochs, values, n = series(rows, metric, arguments.x)
         if len(values):
             kind = kind_of(metric, values)
@@ -83,7 +82,8 @@ def answer(arguments: argparse.Namespace) -> tuple[Outlook | None, dict, list[st
                          company=company(rows, metric, epochs, arguments.x, n))
             made[metric], lines = as_json(f), lines + describe(f, metric)
     if not made:
-        raise ValueError(f"{arguments.history}: no row has one of {', '.join(METRICS)}; expected one, or --targets")
+        known = dict.fromkeys(name for ours, theirs in NAMES.items() if ours != "train_loss" for name in theirs)
+        raise ValueError(f"{arguments.history}: no row has one of {', '.join(known)}; expected one, or --targets")
     return None, {"forecasts": made}, lines
 
 

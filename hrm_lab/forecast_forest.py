@@ -23,6 +23,11 @@ from hrm_lab.forecast_curves import KINDS
 from hrm_lab.forecast_mixture import SENSIBLE, look_ahead, scaled
 
 METRICS = ("loss", "train_loss", "token_accuracy", "exact_match")  # that the forest knows; the losses have to be there
+NAMES = {  # what other trainers call them (Keras, Lightning, transformers); of each the first that a log has
+    "loss": ("val_loss", "valid_loss", "eval_loss", "loss"),
+    "train_loss": ("train_loss", "loss"),
+    "token_accuracy": ("token_accuracy", "val_accuracy", "val_acc", "valid_acc", "eval_accuracy", "accuracy", "acc"),
+    "exact_match": ("exact_match", "val_exact_match", "val_exact", "eval_exact_match")}
 SHIPPED = Path(__file__).resolve().parents[1] / "data" / "forecast" / "forest.safetensors"
 DRAWS = 1000  # of a companion's raw forecast, as in the bank
 SHARE = 0.7  # of the forest in the pool: the best on tasks left out (CRPS, Brier's score) that holds what it should
@@ -42,17 +47,30 @@ def kind_of(metric: str) -> str:
     return "loss" if metric in METRICS[:2] else "accuracy"
 
 
+def called(rows: list[dict]) -> dict[str, str]:
+    """Which of METRICS are in these rows, and under what name: a bare loss beside val_loss is that of training."""
+    seen, found = {name for row in rows for name, value in row.items() if isinstance(value, int | float)}, {}
+    for metric in METRICS:
+        name = next((name for name in NAMES[metric] if name in seen and name not in found.values()), None)
+        found |= {metric: name} if name else {}
+    return found
+
+
 def company(rows: list[dict], metric: str, epochs: np.ndarray, x: str = "epoch", n=None) -> Company | None:
     """What runs beside `metric` in rows of metrics.jsonl at these epochs; None where the forest cannot read it.
 
-    A companion counts where each epoch has a usable value: finite, not negative, a share where it is an accuracy. n:
-    examples behind accuracies, (K,), one number or None.
+    A companion counts where each epoch has a usable value: finite, not negative, a share where it is an accuracy. Rows
+    of one epoch count as one. n: examples behind accuracies, (K,), one number or None.
     """
-    at = {row[x]: row for row in rows if isinstance(row.get(x), int | float)}
+    names, at = called(rows), {}
+    metric = next((ours for ours, theirs in names.items() if theirs == metric), metric)
+    for row in rows:
+        if isinstance(row.get(x), int | float):
+            at[row[x]] = at.get(row[x], {}) | row
     known = [at.get(epoch, {}) for epoch in epochs]
     curves = {}
-    for name in METRICS:
-        values = [row.get(name) for row in known]
+    for name in names:
+        values = [row.get(names[name]) for row in known]
         low, high = (SMALL, np.finfo(float).max) if kind_of(name) == "loss" else (0, 1)
         if all(isinstance(v, int | float) and 0 <= v <= high for v in values) and max(values, default=0) >= low:
             curves[name] = np.array(values, float)

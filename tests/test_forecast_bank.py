@@ -85,6 +85,7 @@ def test_a_small_bank_calibrates_nothing_and_says_so():
     assert made_up(20, lambda i: 0.3).says("accuracy") == "calibrated on 20 curves of 3 tasks"
     assert forecast(range(1, 8), np.linspace(0.1, 0.5, 7), 50, [20], bank=bank).calibration == "uncalibrated"
     assert made_up(30, lambda i: 0.3).without("task-0").curves("accuracy") == 20
+    assert made_up(30, lambda i: 0.3).without("task-0", "0").curves("accuracy") == 29
 
 
 def test_the_joint_order_of_the_samples_is_kept():

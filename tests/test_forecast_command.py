@@ -44,6 +44,15 @@ def test_without_targets_the_usual_metrics_are_forecast(run, capsys):
     assert "loss at 400: " in out and "exact_match at 400: " in out and "last value" in out
 
 
+def test_a_log_of_another_trainer_is_forecast_by_its_own_names(tmp_path, capsys):
+    rows = [{"epoch": e, "loss": 3 * 0.85**e, "val_loss": 3 * 0.9**e, "val_acc": 1 - 0.9**e} for e in range(1, 13)]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert cli.main(["forecast", str(tmp_path / "log.jsonl")]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in out] == ["val_loss", "val_acc"]
+    assert all("with the run's other curves" in line for line in out)
+
+
 @pytest.mark.parametrize("options,change,text", [
     ([], "{not json}\n", "line 13: got '{not json}', expected one JSON object"),
     (["--x", "lap"], "", "no row has the field 'lap'"),

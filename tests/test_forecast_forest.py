@@ -52,6 +52,20 @@ def test_company_is_what_the_forest_can_read():
         assert company([*ROWS[:-1], {**ROWS[-1], "train_loss": bad}], "loss", EPOCHS) is None
 
 
+@pytest.mark.parametrize("names", [
+    {"loss": "val_loss", "train_loss": "loss", "token_accuracy": "val_accuracy", "exact_match": "val_exact"},  # Keras
+    {"loss": "val_loss", "train_loss": "train_loss", "token_accuracy": "val_acc", "exact_match": "val_exact_match"},
+    {"loss": "eval_loss", "train_loss": "loss", "token_accuracy": "eval_accuracy", "exact_match": "eval_exact_match"}])
+def test_other_trainers_names_are_read_as_ours(names):
+    theirs = [{"epoch": r["epoch"], name: r[ours]} for r in ROWS for ours, name in names.items()]  # a row each
+    for ours, name in names.items():
+        a, b = company(ROWS, ours, EPOCHS), company(theirs, name, EPOCHS)
+        assert b.metric == ours
+        for metric in forest.METRICS:
+            np.testing.assert_array_equal(a.curves[metric], b.curves[metric])
+    assert forest.called([{"loss": 0.5, "acc": 0.9}]) == {"loss": "loss", "token_accuracy": "acc"}
+
+
 @pytest.mark.parametrize("metric,kind", [("loss", "loss"), ("train_loss", "loss"), ("token_accuracy", "accuracy"),
                                          ("exact_match", "accuracy")])
 @pytest.mark.parametrize("model", ["all", "hrm"])
