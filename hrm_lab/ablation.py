@@ -118,6 +118,8 @@ def arms(base: HRMConfig, recipe: TrainConfig) -> dict[str, Arm]:
             replace(base, halt_max_steps=1, **deep), recipe),
         Arm("no halting", "what does halting buy in training?", replace(base, halt_confidence=NEVER), recipe),
         Arm("no EMA", "what does averaging the weights buy?", base, replace(recipe, ema=0.0)),
+        *(Arm(f"{k} latents", f"does training the best of {k} states, and halting by the surest, help?",
+              replace(base, latents=k), recipe, f"{k} latents") for k in (2, 4)),
         Arm("no augmentation", "what do the puzzles' symmetries buy?", base, replace(recipe, augment=False)),
         Arm("learned positions", "what does knowing the grid buy?", replace(base, positions="learned"), recipe,
             same_size=False),

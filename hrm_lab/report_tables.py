@@ -9,6 +9,7 @@ NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e[-+]?\d+)?[\u202f\xa0 ]?(%|s|ms|min|h|M
 INTERVAL = re.compile(r"\([^()]*\d[^()]{2,24}\)$")  # at the end of a cell: "(89.0-96.8)", "(+1.2 to +3.4)"
 LONG = re.compile(r"(?s).{48,}")  # text that may break anywhere, so that no column is squeezed
 SHORT = re.compile(r"^.{1,24}$")  # the name of a row, that stays in one line
+WIDE = 16  # letters of an interval that may break within
 COLUMNS, LETTERS = 7, 90  # a table with more columns, or wider ones, is set close, with intervals below their values
 
 
@@ -37,7 +38,13 @@ def frame(soup, main):
     for cell in main.find_all("td", string=INTERVAL):
         text, interval = cell.string, INTERVAL.search(cell.string)[0]
         cell.string = text.removesuffix(interval)
-        cell.append(soup.new_tag("span", string=interval.replace(" ", "\u00a0"), attrs={"class": "interval"}))
+        span = soup.new_tag("span", attrs={"class": "interval"})
+        cell.append(span)
+        if "\u2011" in interval and len(interval) > WIDE:  # (0.0004358-0.0005455): in two lines
+            low, high = interval.split("\u2011", 1)
+            span.extend((low + "\u2011", soup.new_tag("wbr"), high))
+        else:
+            span.string = interval.replace(" ", "\u00a0")
     for cell in main.select("thead th"):
         breakable(soup, cell)
     for cell in main.find_all("td", string=LONG):
