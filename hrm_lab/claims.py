@@ -103,9 +103,9 @@ def table(found: list[Claim], scores: dict[str, dict]) -> list[dict]:
         unit = own.get(claim.metric, {}).get("unit", "")
         sign = {"at_least": "≥", "at_most": "≤", "above": ">"}[condition]
         if isinstance(bound, str):
-            wanted = f"{sign} {shown_metric(own[bound])[0] if bound in own else bound.replace('_', ' ')}"
+            wanted = f"{sign}\u00a0{shown_metric(own[bound])[0] if bound in own else bound.replace('_', ' ')}"
         else:
-            wanted = f"{sign} {shown_bound(bound, unit)}"
+            wanted = f"{sign}\u00a0{shown_bound(bound, unit)}"
         beside = claim.beside or (bound if isinstance(bound, str) else None)
         rows.append({"track": claim.track, "claim": claim.says, "wanted": wanted, "value": value,
                      "95 % interval": interval, "n": n,

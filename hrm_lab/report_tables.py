@@ -9,6 +9,7 @@ NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e[-+]?\d+)?[\u202f\xa0 ]?(%|s|ms|min|h|M
 INTERVAL = re.compile(r"\([^()]*\d[^()]{2,24}\)$")  # at the end of a cell: "(89.0-96.8)", "(+1.2 to +3.4)"
 LONG = re.compile(r"(?s).{48,}")  # text that may break anywhere, so that no column is squeezed
 SHORT = re.compile(r"^.{1,24}$")  # the name of a row, that stays in one line
+SHORT_HEAD = 8  # letters of a column's name from which it may break at a hyphen
 WIDE = 16  # letters of an interval that may break within
 COLUMNS, LETTERS = 7, 90  # a table with more columns, or wider ones, is set close, with intervals below their values
 
@@ -25,7 +26,9 @@ def letters(rows):
 
 
 def breakable(soup, cell):
-    """Let a name such as halt_max_steps or exact_match/6x6 break after its marks."""
+    """Let a name such as halt_max_steps or exact_match/6x6 break after its marks, but not CPU-s."""
+    if isinstance(cell.string, str) and len(cell.string) < SHORT_HEAD:
+        cell.string = cell.string.replace("-", "\u2011")
     if isinstance(cell.string, str) and re.search("[_/]", cell.string):
         first, *rest = re.split("(?<=[_/])", cell.string)
         cell.string = first

@@ -33,7 +33,7 @@ def test_a_run_that_is_not_there_is_not_measured():
 
 def test_the_table_shows_the_baseline_and_the_page():
     row = claims.table([Claim("t", "says", "run", "good", at_least=0.9, beside="base")], SCORES)[0]
-    assert (row["wanted"], row["baseline"], row["page"]) == ("≥ 90\u202f%", "40.0\u202f%", "run.html")
+    assert (row["wanted"], row["baseline"], row["page"]) == ("≥\u00a090\u202f%", "40.0\u202f%", "run.html")
 
 
 @pytest.mark.parametrize("text, complaint", [

@@ -194,6 +194,9 @@ def test_a_wide_table_is_set_close_and_names_break_after_underscores():
     assert ["many" in table["class"] for table in soup.find_all("table")] == [True, False]
     assert soup.td.get_text() == "94.0 % (n\u00a0=\u00a0200,\u00a089.0-96.8)"
     assert soup.td.span["class"] == ["interval"] and soup.td.span.get_text().startswith("(n")
+    short = BeautifulSoup("<main><table><thead><tr><th>CPU-s</th></tr></thead></table></main>", "html.parser")
+    report_tables.frame(short, short.main)
+    assert short.th.get_text() == "CPU\u2011s"
     assert str(soup.thead.find_all("th")[1]) == "<th>exact_<wbr/>match/<wbr/>0</th>"
 
 
