@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -176,6 +177,7 @@ def kill(process: subprocess.Popen):
         process.wait()
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream:
-            stream.close()
+            with suppress(BrokenPipeError):  # a command that it did not live to read; the stream is closed all the same
+                stream.close()
     if process.scratch:
         shutil.rmtree(process.scratch, ignore_errors=True)

@@ -113,6 +113,14 @@ def test_kill_reaches_a_daemon_and_removes_the_folder(kind, tmp_path):
     assert not process.scratch or not os.path.exists(process.scratch)
 
 
+def test_a_command_that_ended_before_it_read_what_was_sent_can_be_cleared_away(kind):
+    process = jail.start([*PYTHON, "pass"], jail=kind, stdin=subprocess.PIPE)
+    assert process.wait(30) == 0
+    process.stdin.write(b"never read")  # and still in the buffer
+    jail.kill(process)
+    assert process.stdin.closed
+
+
 def test_what_is_left_behind_dies_with_the_command(kind):
     code = "import os, time\nif not os.fork():\n    os.setsid(); os.close(1); os.close(2); time.sleep(600)"
     process = jail.start([*PYTHON, code], jail=kind, stdout=subprocess.PIPE)
