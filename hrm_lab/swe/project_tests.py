@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -182,7 +183,8 @@ class ProjectServer:
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         folders = [self.process.scratch] if self.process.scratch else [jail.SCRATCH, "/tmp", "/dev/shm"]
         orders = self.project.orders(self.folder, self.mode, self.program)
-        send(self.process.stdin, orders | {"limits": asdict(self.limits), "folders": folders})
+        with suppress(OSError):  # it ended at once, and gives no reply
+            send(self.process.stdin, orders | {"limits": asdict(self.limits), "folders": folders})
         return self.reply() or {"error": "pytest ended"}
 
     def end(self):

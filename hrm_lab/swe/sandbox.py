@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -147,9 +148,10 @@ class Server:
                                   readable=[WORKER.parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                   stderr=subprocess.DEVNULL)  # -S: `site` makes every fork dearer; see "path"
         folders = [self.process.scratch] if self.process.scratch else [jail.SCRATCH, "/tmp", "/dev/shm"]
-        send(self.process.stdin, {"limits": asdict(self.limits), "folders": folders, "prelude": self.prelude,
-                                  "path": [path for path in sys.path if path.endswith("-packages")],
-                                  **self.suite.orders()})
+        with suppress(OSError):  # it ended at once, and gives no reply
+            send(self.process.stdin, {"limits": asdict(self.limits), "folders": folders, "prelude": self.prelude,
+                                      "path": [path for path in sys.path if path.endswith("-packages")],
+                                      **self.suite.orders()})
         ready = self.reply()
         if ready is None or "error" in ready:
             self.end()

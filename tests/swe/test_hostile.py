@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from hrm_lab.swe import jail, jail_init
+from hrm_lab.swe import jail, jail_init, sandbox
 from hrm_lab.swe.sandbox import Limits, Server, confirm, run_command
 
 GOOD = "def f(x):\n    return x + 1\n"
@@ -166,6 +166,14 @@ def test_a_server_that_dies_is_replaced(server):
     server.process.wait()
     assert server.run(GOOD).outcome in ("killed", "passed")
     runs_on(server)
+
+
+def test_a_server_that_ends_at_once_is_named(monkeypatch, tmp_path):
+    (tmp_path / "worker.py").write_text("")
+    monkeypatch.setattr(sandbox, "WORKER", tmp_path / "worker.py")
+    tests = TESTS + "assert f(1) == 2\n" * 10_000  # more than a pipe holds
+    with pytest.raises(ValueError, match="the server ended"):
+        Server(tests, limits=LIMITS).begin()
 
 
 @needs_namespaces
